@@ -1,0 +1,97 @@
+package plumbline
+
+import "time"
+
+// Phase is the part of a run that needs Terraform.
+type Phase string
+
+// The phases of a run.
+const (
+	PhasePlan  Phase = "plan"
+	PhaseApply Phase = "apply"
+)
+
+// EngineRef says which program plans and applies.
+type EngineRef struct {
+	Name       string // "terraform" or "tofu"
+	Constraint string // version constraint; "" any
+}
+
+// Job is everything one phase of a run needs to know.
+type Job struct {
+	Run     RunID
+	Attempt int
+	Claim   Claim
+	Phase   Phase
+	Kind    Kind
+	Stack   StackRef
+	Spec    StackSpec
+	Dir     string // absolute; the run's own directory, the same path on every node; the commit's files are in Dir/src
+	Engine  EngineRef
+	Vars    []Variable
+	Backend []Variable
+	Env     []EnvVar
+	Destroy bool // plan the destruction of everything
+	// NoState of the last plan of this stack: false means a state was known, so that one that is suddenly empty is refused
+	// rather than planned as "create everything".
+	HadState bool
+}
+
+// Outcome is how a phase ended. Exactly one of Plan (a plan), Applied, Stale, Failure, Interrupted says what happened.
+type Outcome struct {
+	Plan        *Plan
+	PlanFile    string // path of the saved plan, to be sealed and removed
+	Differences []Difference
+	Unapplied   bool // drift: Git asks for changes that were never applied
+	Applied     bool
+	Stale       bool // Terraform refused the saved plan because the state has moved since
+	Interrupted bool // it was asked to stop, and did
+	Failure     *Failure
+	Created     []Created // what an apply is known to have made, changed or destroyed, in order
+	StateFile   string    // errored.tfstate: the state that Terraform could not upload, to be sealed and removed
+	Started     time.Time
+	Finished    time.Time
+}
+
+// Created is one object that an apply reported as done.
+type Created struct {
+	Address string
+	Action  Action
+	ID      string
+}
+
+// FailureKind says in what the run failed.
+type FailureKind string
+
+// The kinds of failures.
+const (
+	FailConfig   FailureKind = "configuration" // the stack's own files
+	FailCheckout FailureKind = "checkout"
+	FailEngine   FailureKind = "engine" // no program that satisfies the version
+	FailInit     FailureKind = "init"
+	FailPlan     FailureKind = "plan"
+	FailApply    FailureKind = "apply"
+	FailState    FailureKind = "state" // a state that was known is gone
+	FailTimeout  FailureKind = "timeout"
+	FailInternal FailureKind = "internal"
+	FailArtifact FailureKind = "artifact" // the saved plan is missing or was tampered with
+)
+
+// Failure is why a run failed, for people. Text is redacted.
+type Failure struct {
+	Kind        FailureKind
+	Text        string // one sentence
+	Diagnostics []Diagnostic
+	Next        string // what to do
+}
+
+// Diagnostic is one message of Terraform's own, redacted.
+type Diagnostic struct {
+	Severity string // "error" or "warning"
+	Summary  string
+	Detail   string
+	Address  string
+	File     string
+	Line     int
+	Snippet  string
+}

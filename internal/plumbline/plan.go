@@ -1,0 +1,177 @@
+package plumbline
+
+import (
+	"fmt"
+	"strings"
+)
+
+// Plan is what Terraform says it would do to one stack. Nothing sensitive is in it: values that the plan marks as
+// sensitive are Masked before a Plan exists.
+type Plan struct {
+	Digest    string // hex SHA-256 of the canonical change set
+	Engine    string // "terraform" or "tofu"
+	Version   string // the engine's
+	Summary   Summary
+	Changes   []Change // managed resources that are not no-ops, sorted by address
+	Outputs   []OutputChange
+	Drift     []Change // what Terraform saw changed outside since the last state, sorted by address
+	NoState   bool     // there was no state, or an empty one: the stack was never applied here
+	Errored   bool     // Terraform could not finish the plan
+	Truncated bool     // attribute details were left out because of the size
+}
+
+// HasChanges reports whether applying would do anything. Counting creates, updates and deletes is not enough:
+// moves, imports and forgets count nowhere in Terraform's own summary.
+func (p Plan) HasChanges() bool { return len(p.Changes) > 0 || len(p.Outputs) > 0 }
+
+// Action is what happens to one resource.
+type Action string
+
+// The actions of a resource change.
+const (
+	ActionCreate       Action = "create"
+	ActionUpdate       Action = "update"
+	ActionDelete       Action = "delete"
+	ActionReplace      Action = "replace"       // destroyed, then created
+	ActionReplaceFirst Action = "create-delete" // created, then the old one destroyed
+	ActionForget       Action = "forget"        // leaves the state, stays in reality
+	ActionNoOp         Action = "no-op"         // only moved or imported
+	ActionRead         Action = "read"
+)
+
+// Replaces reports whether the resource is destroyed and made anew.
+func (a Action) Replaces() bool { return a == ActionReplace || a == ActionReplaceFirst }
+
+// Destroys reports whether something real goes away.
+func (a Action) Destroys() bool { return a == ActionDelete || a.Replaces() }
+
+// Change is what happens to one resource.
+type Change struct {
+	Address      string
+	Previous     string // address before a move
+	Type         string
+	Provider     string
+	Action       Action
+	Reason       string // Terraform's action_reason
+	Deposed      string
+	Importing    string // id
+	ReplacePaths []string
+	Attributes   []Attribute // changed ones, sorted by path
+}
+
+// Attribute is one changed attribute. Before and After are JSON, or Masked, or "" for absent.
+type Attribute struct {
+	Path      string
+	Before    string
+	After     string
+	Sensitive bool
+	Unknown   bool // known after apply
+	Forces    bool // forces replacement
+}
+
+// OutputChange is a change of a root module's output value.
+type OutputChange struct {
+	Name      string
+	Action    Action
+	Before    string // JSON or Masked
+	After     string
+	Sensitive bool
+	Unknown   bool
+}
+
+// Summary counts what a plan would do.
+type Summary struct {
+	Create  int `json:"create"`
+	Update  int `json:"update"`
+	Delete  int `json:"delete"`
+	Replace int `json:"replace"`
+	Move    int `json:"move"`
+	Import  int `json:"import"`
+	Forget  int `json:"forget"`
+	Output  int `json:"output"`
+}
+
+// Add returns the sum of two summaries.
+func (s Summary) Add(o Summary) Summary {
+	return Summary{
+		Create: s.Create + o.Create, Update: s.Update + o.Update, Delete: s.Delete + o.Delete, Replace: s.Replace + o.Replace,
+		Move: s.Move + o.Move, Import: s.Import + o.Import, Forget: s.Forget + o.Forget, Output: s.Output + o.Output,
+	}
+}
+
+// IsZero reports whether nothing is counted.
+func (s Summary) IsZero() bool { return s == Summary{} }
+
+// String is the short form: "+2 ~3 -1 ±1", with what Terraform's own summary forgets written out.
+func (s Summary) String() string {
+	var parts []string
+	short := func(n int, sign string) {
+		if n > 0 {
+			parts = append(parts, fmt.Sprintf("%s%d", sign, n))
+		}
+	}
+	short(s.Create, "+")
+	short(s.Update, "~")
+	short(s.Delete, "-")
+	short(s.Replace, "±")
+	long := func(n int, word string) {
+		if n > 0 {
+			parts = append(parts, fmt.Sprintf("%d %s", n, word))
+		}
+	}
+	long(s.Move, "moved")
+	long(s.Import, "imported")
+	long(s.Forget, "forgotten")
+	if s.Output > 0 && len(parts) == 0 {
+		long(s.Output, "output")
+	}
+	if len(parts) == 0 {
+		return "no changes"
+	}
+	return strings.Join(parts, " ")
+}
+
+// PlanInfo is what a run keeps of its plan; the Plan itself lies sealed among the artifacts.
+type PlanInfo struct {
+	Digest  string
+	Engine  string
+	Version string
+	Summary Summary
+	Changes bool
+	NoState bool
+	Destroy []Named // the first of what is destroyed or replaced
+	File    Blob    // the saved plan
+	Doc     Blob    // the Plan as JSON
+}
+
+// Named is a resource that is destroyed or replaced, with the attributes that force it.
+type Named struct {
+	Address string
+	Action  Action
+	Why     string
+}
+
+// Blob is a sealed artifact.
+type Blob struct {
+	Name   string
+	Size   int64
+	SHA256 string // of the plaintext
+}
+
+// namedLimit is how many destroyed resources a run's row keeps; all of them are in the plan document.
+const namedLimit = 50
+
+// Info is what a run keeps of the plan.
+func (p Plan) Info() PlanInfo {
+	info := PlanInfo{Digest: p.Digest, Engine: p.Engine, Version: p.Version, Summary: p.Summary, Changes: p.HasChanges(), NoState: p.NoState}
+	for _, c := range p.Changes {
+		if c.Action.Destroys() && len(info.Destroy) < namedLimit {
+			why := c.Reason
+			if len(c.ReplacePaths) > 0 {
+				why = strings.Join(c.ReplacePaths, ", ")
+			}
+			info.Destroy = append(info.Destroy, Named{Address: c.Address, Action: c.Action, Why: why})
+		}
+	}
+	return info
+}

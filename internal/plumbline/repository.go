@@ -1,0 +1,190 @@
+package plumbline
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/bmatcuk/doublestar/v4"
+)
+
+// Repository is one Git repository on a forge.
+type Repository struct {
+	Name         string
+	Forge        string // name of the forge block
+	Project      string // the forge's own name for it
+	Poll         string // robfig/cron expression
+	Proposals    ProposalPolicy
+	Environments []Environment
+}
+
+// Environment returns the environment with that name.
+func (r Repository) Environment(name string) (Environment, bool) {
+	for _, e := range r.Environments {
+		if e.Name == name {
+			return e, true
+		}
+	}
+	return Environment{}, false
+}
+
+// Branches returns the environments' branches, each once, in the order of the environments.
+func (r Repository) Branches() []string {
+	var out []string
+	seen := map[string]bool{}
+	for _, e := range r.Environments {
+		if !seen[e.Branch] {
+			seen[e.Branch] = true
+			out = append(out, e.Branch)
+		}
+	}
+	return out
+}
+
+// OnBranch returns the environments of a branch in their order.
+func (r Repository) OnBranch(branch string) []Environment {
+	var out []Environment
+	for _, e := range r.Environments {
+		if e.Branch == branch {
+			out = append(out, e)
+		}
+	}
+	return out
+}
+
+// ProposalPolicy says which merge requests are planned. A plan runs the author's code.
+type ProposalPolicy struct {
+	Drafts bool // plan drafts too
+	Forks  bool // plan merge requests that come from forks
+}
+
+// Skips says in one sentence why a merge request is not planned, or "".
+func (p ProposalPolicy) Skips(mr MergeRequest) string {
+	switch {
+	case mr.Fork && !p.Forks:
+		return "It comes from a fork, whose plans run a stranger's code; this repository does not plan forks."
+	case mr.Draft && !p.Drafts:
+		return "It is a draft; it is planned when it is marked as ready."
+	}
+	return ""
+}
+
+// ApplyMode says what happens when a commit lands on an environment's branch.
+type ApplyMode string
+
+// The apply modes of an environment.
+const (
+	ApplyAutomatic ApplyMode = "automatic" // the plan is applied without asking
+	ApplyApproval  ApplyMode = "approval"  // the plan waits until the right people have agreed to it
+	ApplyNever     ApplyMode = "never"     // the plan is shown, nobody can apply it
+)
+
+// Environment is a branch of a repository, optionally narrowed by path globs, with its policy.
+type Environment struct {
+	Repository string
+	Name       string
+	Branch     string
+	Include    []string // doublestar globs over stack directories; none: all
+	Exclude    []string
+	Apply      ApplyMode
+	Order      int // among the environments of one commit: a lower one is deployed first
+	Approval   ApprovalRule
+	Drift      DriftPolicy
+	Vars       []Variable
+	Backend    []Variable // -backend-config; "{stack}" in a string stands for the stack's name
+	Env        []EnvVar
+}
+
+// Key names the environment across repositories.
+func (e Environment) Key() string { return e.Repository + "/" + e.Name }
+
+// Contains reports whether a stack's directory belongs to the environment.
+func (e Environment) Contains(dir string) bool {
+	match := func(globs []string) bool {
+		for _, g := range globs {
+			if doublestar.MatchUnvalidated(g, dir) {
+				return true
+			}
+			// "live/**" is meant to hold "live/net" and all below; "live/net" alone holds what is below it too.
+			if doublestar.MatchUnvalidated(strings.TrimSuffix(g, "/")+"/**", dir) {
+				return true
+			}
+		}
+		return false
+	}
+	if len(e.Include) > 0 && !match(e.Include) {
+		return false
+	}
+	return !match(e.Exclude)
+}
+
+// ApprovalRule says how many yeses a plan needs and how long a plan or a yes is good for.
+type ApprovalRule struct {
+	Count   int           // default 1
+	Expires time.Duration // 0: never
+}
+
+// DriftPolicy is when and how reality is compared with Git.
+type DriftPolicy struct {
+	Schedule string // robfig/cron expression; "": only by hand
+	Timezone string // IANA name; "": UTC
+}
+
+// MRState is a merge request's state on its forge.
+type MRState string
+
+// The states of a merge request.
+const (
+	MROpen   MRState = "open"
+	MRMerged MRState = "merged"
+	MRClosed MRState = "closed"
+)
+
+// MergeRequest is a proposed change to an environment branch.
+type MergeRequest struct {
+	Repository  string
+	ID          string // the forge's number; on a bare remote the proposal's name
+	Title       string
+	Author      string
+	LastPusher  string // who pushed the head, where the forge tells
+	URL         string
+	Source      string // branch it comes from
+	HeadRef     string // ref to fetch the head from
+	Head        string // commit
+	Target      string // branch it wants to change
+	Draft       bool
+	Fork        bool
+	State       MRState
+	MergeCommit string // once merged, where the forge tells
+	UpdatedAt   time.Time
+
+	// What Plumbline knows of it.
+	Base       string    // head of the target when it was last planned
+	Findings   []Finding // what could not be read in it, beside broken stacks
+	Skipped    string    // why it is not planned
+	Conflict   bool      // the head cannot be merged into the target
+	Deployment int64     // first deployment that contains it, once merged
+}
+
+// Name is how people write it: !42, or the proposal's name.
+func (m MergeRequest) Name() string {
+	for _, c := range m.ID {
+		if c < '0' || c > '9' {
+			return m.ID
+		}
+	}
+	return "!" + m.ID
+}
+
+// Mark is what the watcher compares to know whether it must be planned again.
+func (m MergeRequest) Mark() string {
+	return fmt.Sprintf("%s %s draft=%t %s", m.Head, m.Target, m.Draft, m.State)
+}
+
+// Short is a commit as people write it.
+func Short(commit string) string {
+	if len(commit) > 7 {
+		return commit[:7]
+	}
+	return commit
+}

@@ -1,0 +1,501 @@
+package plumbline
+
+import (
+	"strconv"
+	"time"
+)
+
+// RunID numbers runs from 1.
+type RunID int64
+
+func (id RunID) String() string { return strconv.FormatInt(int64(id), 10) }
+
+// Kind is why a run exists.
+type Kind string
+
+// The kinds of runs.
+const (
+	KindProposal Kind = "proposal" // a merge request
+	KindDeploy   Kind = "deploy"   // the branch moved
+	KindDrift    Kind = "drift"    // the schedule
+	KindDestroy  Kind = "destroy"  // the stack's directory went away
+)
+
+// State is where a run is on its journey; doc.go draws it.
+type State string
+
+// The states of a run.
+const (
+	StateQueued      State = "queued"
+	StatePlanning    State = "planning"
+	StateClean       State = "clean"
+	StatePlanned     State = "planned"
+	StateDrifted     State = "drifted"
+	StateAwaiting    State = "awaiting"
+	StateApproved    State = "approved"
+	StateApplying    State = "applying"
+	StateApplied     State = "applied"
+	StateFailed      State = "failed"
+	StateInterrupted State = "interrupted"
+	StateSuperseded  State = "superseded"
+	StateCanceled    State = "canceled"
+	StateRejected    State = "rejected"
+	StateExpired     State = "expired"
+)
+
+// States lists them all, in the order of a journey.
+var States = []State{
+	StateQueued, StatePlanning, StateClean, StatePlanned, StateDrifted, StateAwaiting, StateApproved, StateApplying, StateApplied,
+	StateFailed, StateInterrupted, StateSuperseded, StateCanceled, StateRejected, StateExpired,
+}
+
+// Active reports whether a worker has it: at most one run per stack is.
+func (s State) Active() bool { return s == StatePlanning || s == StateApplying }
+
+// Ended reports whether nothing more happens by itself.
+func (s State) Ended() bool {
+	switch s {
+	case StateQueued, StatePlanning, StateAwaiting, StateApproved, StateApplying:
+		return false
+	}
+	return true
+}
+
+// Good reports whether what Git asked for is the case.
+func (s State) Good() bool { return s == StateApplied || s == StateClean }
+
+// Claim says whose a run is. A claim of the same run by another worker, or again by the same, has another Fence.
+type Claim struct {
+	Worker string
+	Fence  int64
+}
+
+// Wish is what somebody wants of a run that a worker holds; its heartbeat brings it to the worker.
+type Wish string
+
+// The wishes.
+const (
+	WishNone      Wish = ""
+	WishCancel    Wish = "cancel"
+	WishSupersede Wish = "supersede"
+)
+
+// Policy is the environment's as it stood when the run was queued.
+type Policy struct {
+	Apply    ApplyMode
+	Approval ApprovalRule
+	Order    int
+}
+
+// Approval is a person's yes to one digest.
+type Approval struct {
+	By      string
+	Digest  string
+	At      time.Time
+	Expires time.Time // zero: never
+}
+
+// Run is one journey of one stack at one commit.
+type Run struct {
+	ID         RunID
+	Kind       Kind
+	State      State
+	Stack      StackRef
+	Spec       StackSpec
+	Subject    string // what it follows: "mr 42", "deploy production", "drift production"; a newer run of a subject supersedes
+	Commit     string // proposal: head of the merge request; else a commit of the environment's branch
+	Base       string // proposal: the target's head it is merged into; deploy: what the stack was in sync with
+	MR         string
+	Deployment int64
+	Tick       time.Time // drift: the tick of the schedule; zero: by hand
+	Because    string    // why it exists, for people
+	By         string    // who asked: a user, "schedule", "poll"
+	Policy     Policy
+	WaitsFor   []string // names of stacks of the same deployment that go first
+
+	Attempt    int
+	Claim      Claim
+	LeaseUntil time.Time
+	Wish       Wish
+	WishBy     string
+	HadState   bool // the stack is known to have had a state
+
+	Plan        *PlanInfo
+	Approvals   []Approval
+	Unapplied   bool // drift: Git asks for changes that were never applied
+	DriftOpen   int  // drift: differences found
+	DriftNews   bool // drift: opened or resolved any
+	Failure     *Failure
+	Created     []Created
+	ErroredFile Blob // the state that could not be uploaded
+	RejectedBy  string
+	Reason      string // of a rejection or a cancellation
+
+	Queued   time.Time
+	Started  time.Time // of the current or last phase
+	Planned  time.Time
+	Finished time.Time
+	Version  int64 // counts every write
+	Reported int64 // the version that people were told about
+}
+
+// Rule changes a run, or returns an error and changes nothing. It is pure: the store may call it more than once.
+type Rule func(r *Run, now time.Time) error
+
+func (r *Run) to(s State, now time.Time) {
+	r.State = s
+	if !s.Active() {
+		r.LeaseUntil, r.Wish = time.Time{}, WishNone
+	}
+	if s.Ended() {
+		r.Finished = now
+	}
+}
+
+func (r *Run) cannot(what string) error {
+	return refuse(ErrConflict, "", "Run %s of %s is %s; it cannot be %s.", r.ID, r.Stack.Name, r.State, what)
+}
+
+func (r *Run) held(c Claim) error {
+	if !r.State.Active() || r.Claim != c {
+		return ErrLost
+	}
+	return nil
+}
+
+// Start gives the run to a worker for a lease: queued becomes planning, approved becomes applying.
+func (r *Run) Start(worker string, now time.Time, lease time.Duration) error {
+	switch r.State {
+	case StateQueued:
+		r.to(StatePlanning, now)
+		r.Attempt++
+		r.Failure, r.Finished, r.Plan = nil, time.Time{}, nil
+	case StateApproved:
+		if !r.approved(now) {
+			return r.cannot("applied without a valid approval")
+		}
+		r.to(StateApplying, now)
+	default:
+		return r.cannot("started")
+	}
+	r.Claim = Claim{Worker: worker, Fence: r.Claim.Fence + 1}
+	r.Started, r.LeaseUntil = now, now.Add(lease)
+	return nil
+}
+
+// Renew prolongs the lease.
+func (r *Run) Renew(c Claim, now time.Time, lease time.Duration) error {
+	if err := r.held(c); err != nil {
+		return err
+	}
+	r.LeaseUntil = now.Add(lease)
+	return nil
+}
+
+// Finish takes the outcome of the phase that the claim was for and decides what the run is next.
+func (r *Run) Finish(c Claim, o Outcome, info *PlanInfo, now time.Time) error {
+	if err := r.held(c); err != nil {
+		return err
+	}
+	return r.settle(o, info, now)
+}
+
+func (r *Run) settle(o Outcome, info *PlanInfo, now time.Time) error {
+	applying := r.State == StateApplying || r.State == StateInterrupted
+	if len(o.Created) > 0 {
+		r.Created = o.Created
+	}
+	switch {
+	case o.Stale:
+		// The approvals stay: they name a digest, and count again if the new plan has the same.
+		r.to(StateQueued, now)
+		r.Because = "the state had moved since the plan was made"
+		return nil
+	case o.Interrupted && applying:
+		r.Failure = o.Failure
+		r.to(StateInterrupted, now)
+		return nil
+	case o.Interrupted || (!applying && r.Wish != WishNone):
+		if r.Wish == WishSupersede {
+			r.to(StateSuperseded, now)
+		} else {
+			r.Reason = "canceled by " + r.WishBy
+			r.to(StateCanceled, now)
+		}
+		return nil
+	case o.Failure != nil:
+		r.Failure = o.Failure
+		r.to(StateFailed, now)
+		return nil
+	case applying:
+		if !o.Applied {
+			return ErrInvalid
+		}
+		r.to(StateApplied, now)
+		return nil
+	}
+	r.Plan, r.Planned = info, now
+	r.Unapplied, r.DriftOpen = o.Unapplied, len(o.Differences)
+	switch r.Kind {
+	case KindProposal:
+		if info.Changes {
+			r.to(StatePlanned, now)
+		} else {
+			r.to(StateClean, now)
+		}
+	case KindDrift:
+		switch {
+		case len(o.Differences) > 0:
+			r.to(StateDrifted, now)
+		case info.Changes:
+			r.to(StatePlanned, now)
+		default:
+			r.to(StateClean, now)
+		}
+	default:
+		switch {
+		case !info.Changes:
+			r.to(StateClean, now)
+		case r.Policy.Apply == ApplyNever:
+			r.to(StatePlanned, now)
+		case r.approved(now):
+			r.to(StateApproved, now)
+		default:
+			r.to(StateAwaiting, now)
+		}
+	}
+	return nil
+}
+
+// approved reports whether the plan at hand may be applied now.
+func (r *Run) approved(now time.Time) bool {
+	if r.Plan == nil || r.Policy.Apply == ApplyNever {
+		return false
+	}
+	// A destroy always needs a person, whatever the environment says.
+	if r.Policy.Apply == ApplyAutomatic && r.Kind == KindDeploy {
+		return true
+	}
+	return r.Missing(now) == 0
+}
+
+// Missing is how many approvals the plan at hand still needs.
+func (r *Run) Missing(now time.Time) int {
+	if r.Plan == nil {
+		return max(r.Policy.Approval.Count, 1)
+	}
+	by := map[string]bool{}
+	for _, a := range r.Approvals {
+		if a.Digest == r.Plan.Digest && (a.Expires.IsZero() || now.Before(a.Expires)) {
+			by[a.By] = true
+		}
+	}
+	return max(0, max(r.Policy.Approval.Count, 1)-len(by))
+}
+
+// ValidUntil is when the plan at hand is too old to be approved or applied; zero: never.
+func (r *Run) ValidUntil() time.Time {
+	if r.Policy.Approval.Expires == 0 || r.Planned.IsZero() {
+		return time.Time{}
+	}
+	return r.Planned.Add(r.Policy.Approval.Expires)
+}
+
+// MinDigest is how much of a digest a person must give at least.
+const MinDigest = 6
+
+// Approve records a person's yes to the digest they saw, which may be shortened to MinDigest characters.
+func (r *Run) Approve(by, digest string, now time.Time) error {
+	if len(digest) < MinDigest {
+		return refuse(ErrInvalid, "", "The digest %q is too short; give at least %d characters of it.", digest, MinDigest)
+	}
+	if r.State != StateAwaiting {
+		return r.cannot("approved")
+	}
+	if len(digest) > len(r.Plan.Digest) || r.Plan.Digest[:len(digest)] != digest {
+		return refuse(ErrConflict, "Read it first.", "Refused: the plan of run %s is %s now, not %s.", r.ID, ShortDigest(r.Plan.Digest), ShortDigest(digest))
+	}
+	if until := r.ValidUntil(); !until.IsZero() && !now.Before(until) {
+		return refuse(ErrConflict, "`plumbline runs retry "+r.ID.String()+"` plans again.", "Refused: the plan of run %s is too old; it was good until %s.", r.ID, until.UTC().Format(time.RFC3339))
+	}
+	a := Approval{By: by, Digest: r.Plan.Digest, At: now}
+	if d := r.Policy.Approval.Expires; d > 0 {
+		a.Expires = now.Add(d)
+	}
+	r.Approvals = append(r.Approvals, a)
+	if r.Missing(now) == 0 {
+		r.to(StateApproved, now)
+	}
+	return nil
+}
+
+// ShortDigest is a digest as people write it.
+func ShortDigest(d string) string {
+	if len(d) > 12 {
+		return d[:12]
+	}
+	return d
+}
+
+// Reject is a person's no.
+func (r *Run) Reject(by, reason string, now time.Time) error {
+	if r.State != StateAwaiting {
+		return r.cannot("rejected")
+	}
+	r.RejectedBy, r.Reason = by, reason
+	r.to(StateRejected, now)
+	return nil
+}
+
+// Cancel ends the run, or asks its worker to stop it.
+func (r *Run) Cancel(by string, now time.Time) error {
+	switch {
+	case r.State.Active():
+		r.Wish, r.WishBy = WishCancel, by
+	case r.State.Ended():
+		return r.cannot("canceled")
+	default:
+		r.Reason = "canceled by " + by
+		r.to(StateCanceled, now)
+	}
+	return nil
+}
+
+// Supersede ends the run because a newer one takes its place. What is being applied is left to finish: stopping it half-way would
+// leave reality between two commits.
+func (r *Run) Supersede(now time.Time) error {
+	switch r.State {
+	case StateQueued, StateAwaiting, StateApproved:
+		r.to(StateSuperseded, now)
+	case StatePlanning:
+		if r.Wish == WishNone {
+			r.Wish = WishSupersede
+		}
+	case StateApplying:
+	default:
+		return r.cannot("superseded")
+	}
+	return nil
+}
+
+// Retry queues an ended run again, because a person asks for it.
+func (r *Run) Retry(by string, now time.Time) error {
+	switch r.State {
+	case StateFailed, StateInterrupted, StateRejected, StateExpired, StateCanceled:
+	default:
+		return r.cannot("retried")
+	}
+	r.Approvals, r.RejectedBy, r.Reason = nil, "", ""
+	r.By, r.Because = by, "retried by "+by
+	r.Queued = now
+	r.to(StateQueued, now)
+	return nil
+}
+
+// Expire ends what has waited too long: leases of workers that went away, plans and approvals past their time.
+func (r *Run) Expire(now time.Time) error {
+	switch r.State {
+	case StatePlanning:
+		if now.Before(r.LeaseUntil) {
+			return r.cannot("expired yet")
+		}
+		if r.Wish != WishNone {
+			return r.settle(Outcome{Interrupted: true}, nil, now)
+		}
+		r.to(StateQueued, now)
+	case StateApplying:
+		if now.Before(r.LeaseUntil) {
+			return r.cannot("expired yet")
+		}
+		r.Failure = &Failure{
+			Kind: FailApply,
+			Text: "The machine that applied " + r.Stack.Name + " (" + r.Claim.Worker + ") went away; what it had done by then is not certain.",
+			Next: "Look at the log for what was created, make sure that no Terraform is still at work, release the state lock if it is held, then `plumbline runs retry " + r.ID.String() + "` plans again.",
+		}
+		r.to(StateInterrupted, now)
+	case StateAwaiting:
+		until := r.ValidUntil()
+		if until.IsZero() || now.Before(until) {
+			return r.cannot("expired yet")
+		}
+		r.to(StateExpired, now)
+	case StateApproved:
+		if r.approved(now) {
+			return r.cannot("expired yet")
+		}
+		r.to(StateExpired, now)
+	default:
+		return r.cannot("expired")
+	}
+	return nil
+}
+
+// Adopt gives a run back to the worker that already had it, when a daemon comes back and finds its Terraform still at work or finished.
+// An apply that was declared interrupted meanwhile is taken up again: its own result is better than a guess.
+func (r *Run) Adopt(c Claim, now time.Time, lease time.Duration) error {
+	if r.Claim != c {
+		return ErrLost
+	}
+	switch r.State {
+	case StatePlanning, StateApplying:
+	case StateInterrupted:
+		r.Failure, r.Finished = nil, time.Time{}
+		r.State = StateApplying
+	default:
+		return ErrLost
+	}
+	r.LeaseUntil = now.Add(lease)
+	return nil
+}
+
+// GiveBack returns a run to the queue when its worker could not start the phase, for reasons that are not the run's.
+func (r *Run) GiveBack(c Claim, now time.Time) error {
+	if err := r.held(c); err != nil {
+		return err
+	}
+	if r.State == StateApplying {
+		r.to(StateApproved, now)
+		return nil
+	}
+	if r.Wish != WishNone {
+		return r.settle(Outcome{Interrupted: true}, nil, now)
+	}
+	r.Attempt--
+	r.to(StateQueued, now)
+	return nil
+}
+
+// Priority orders the queue: what is applied first goes first.
+func (r *Run) Priority() int {
+	switch {
+	case r.State == StateApproved:
+		return 0
+	case r.Kind == KindDeploy, r.Kind == KindDestroy:
+		return 10 + min(max(r.Policy.Order, 0), 80)
+	case r.Kind == KindProposal:
+		return 100
+	default:
+		return 200
+	}
+}
+
+// Label is the state as people read it.
+func (r *Run) Label() string {
+	switch {
+	case r.State == StateAwaiting:
+		return "awaiting approval"
+	case r.State == StatePlanned && r.Kind == KindDrift && r.Plan != nil && r.Plan.NoState:
+		return "never applied here"
+	case r.State == StatePlanned && r.Kind == KindDrift:
+		return "not yet applied"
+	case r.State == StatePlanned && r.Kind != KindProposal:
+		return "planned, never applied"
+	case r.State == StateClean && r.Kind == KindProposal:
+		return "no changes"
+	case r.State == StateClean:
+		return "in sync"
+	case r.Wish == WishCancel:
+		return "stopping"
+	}
+	return string(r.State)
+}
