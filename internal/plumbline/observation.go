@@ -1,0 +1,102 @@
+package plumbline
+
+import (
+	"encoding/json"
+	"time"
+)
+
+// Observation is one thing that was seen to have moved, with all that follows from it. It is written in one transaction or not at
+// all: whoever compares the mark first wins, so that the same move seen by two machines, or a hundred times, queues once.
+type Observation struct {
+	Repository string
+	Subject    string // "branch env/production", "mr 42", "drift production"; "": nothing to compare
+	Was, Now   string // mark last seen ("" never), mark seen now
+	At         time.Time
+
+	Branch       string // the branch whose head moved; "" none
+	Head         string
+	MergeRequest *MergeRequest
+	Deployments  []Deployment // without IDs; a run refers to the i-th by Deployment = -(i+1)
+	Stacks       []StackStatus
+	Findings     []Finding // of the branch's head
+	Runs         []Run     // queued, or failed at once when the stack's files are broken
+	Supersede    []string  // subjects of runs: those not ended are superseded before Runs are added
+	Requests     []int64   // requests that this fulfils
+}
+
+// RequestKind is what a person wants the watcher to do.
+type RequestKind string
+
+// The kinds of requests.
+const (
+	RequestPoll   RequestKind = "poll"
+	RequestDrift  RequestKind = "drift"  // check an environment, or some of its stacks, now
+	RequestDeploy RequestKind = "deploy" // deploy the current head of an environment, or some of its stacks
+)
+
+// Request is a person's wish that needs Git to be fulfilled; the web stage files it, the watch stage picks it up.
+type Request struct {
+	ID          int64
+	Repository  string
+	Environment string
+	Kind        RequestKind
+	Stacks      []string // none: all
+	By          string
+	At          time.Time
+}
+
+// RunFilter narrows a listing of runs. Zero fields do not narrow.
+type RunFilter struct {
+	Repository  string
+	Environment string
+	Stack       string
+	MR          string
+	Deployment  int64
+	Kinds       []Kind
+	States      []State
+	Limit       int // default 100
+	Before      RunID
+}
+
+// DriftFilter narrows a listing of drift items. Zero fields do not narrow.
+type DriftFilter struct {
+	Repository    string
+	Environment   string
+	Stack         string
+	Resolved      bool      // resolved ones too
+	ResolvedSince time.Time // with Resolved: only those resolved since
+	Limit         int       // default 1000
+}
+
+// Event is one line of a run's history.
+type Event struct {
+	Run  RunID
+	At   time.Time
+	From State
+	To   State
+	Who  string // worker, user, "poll"
+	Text string
+}
+
+// Subjects of runs.
+
+// SubjectMR is what proposal runs of a merge request follow.
+func SubjectMR(id string) string { return "mr " + id }
+
+// SubjectDeploy is what deploy runs of an environment follow.
+func SubjectDeploy(env string) string { return "deploy " + env }
+
+// SubjectDrift is what drift runs of an environment follow.
+func SubjectDrift(env string) string { return "drift " + env }
+
+// SubjectBranch is what the watcher keeps a branch's head under.
+func SubjectBranch(branch string) string { return "branch " + branch }
+
+// WireSecret lets a process hand a Secret to its child on a pipe, the one place where a Secret is encoded in clear.
+type WireSecret struct{ Secret }
+
+// MarshalJSON writes the value in clear.
+func (w WireSecret) MarshalJSON() ([]byte, error) { return json.Marshal(w.value) }
+
+// UnmarshalJSON reads the value.
+func (w *WireSecret) UnmarshalJSON(b []byte) error { return json.Unmarshal(b, &w.value) }
