@@ -1,0 +1,281 @@
+package testenv
+
+import (
+	"bytes"
+	"crypto/rand"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"testing"
+	"time"
+)
+
+// A GiteaRepo is a private repository of the administrator.
+type GiteaRepo struct {
+	Project  string // "admin/name", as in Plumbline's configuration
+	CloneURL string // with the administrator's credentials
+	server   *GiteaServer
+}
+
+// A GiteaPull is a pull request as Gitea tells of it.
+type GiteaPull struct {
+	Number         int64     `json:"number"`
+	Title          string    `json:"title"`
+	State          string    `json:"state"` // "open" or "closed"
+	Merged         bool      `json:"merged"`
+	MergeCommitSHA string    `json:"merge_commit_sha"`
+	Head           GiteaSide `json:"head"`
+	Base           GiteaSide `json:"base"`
+}
+
+// A GiteaSide is one of the two branches of a pull request.
+type GiteaSide struct {
+	Ref string `json:"ref"`
+	SHA string `json:"sha"`
+}
+
+// A GiteaComment is a comment on a pull request.
+type GiteaComment struct {
+	ID   int64     `json:"id"`
+	Body string    `json:"body"`
+	User GiteaUser `json:"user"`
+}
+
+// A GiteaUser is somebody who wrote a comment.
+type GiteaUser struct {
+	Login string `json:"login"`
+}
+
+// A GiteaStatus is one status of a commit. Gitea keeps all that were ever posted: the highest ID of a context counts.
+type GiteaStatus struct {
+	ID          int64  `json:"id"`
+	Context     string `json:"context"`
+	State       string `json:"status"`
+	Description string `json:"description"`
+	TargetURL   string `json:"target_url"`
+}
+
+// CreateRepo creates an empty repository that the bot may write to.
+func (g *GiteaServer) CreateRepo(t testing.TB, name string) *GiteaRepo {
+	t.Helper()
+	g.Call(t, g.AdminToken, "POST", "/user/repos", map[string]any{"name": name, "private": true, "default_branch": "main"}, nil)
+	u, err := url.Parse(g.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	u.User = url.UserPassword(g.AdminUser, g.AdminToken)
+	r := &GiteaRepo{
+		Project:  g.AdminUser + "/" + name,
+		CloneURL: u.JoinPath(g.AdminUser, name+".git").String(),
+		server:   g,
+	}
+	r.AddCollaborator(t, g.BotUser)
+	return r
+}
+
+// CreateUser adds a person and returns a token that acts as them, with the scopes of the bot's.
+func (g *GiteaServer) CreateUser(t testing.TB, name string) (token string) {
+	t.Helper()
+	token, err := g.createUser(name, "write:repository", "write:issue", "read:user")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return token
+}
+
+// AddCollaborator lets a user write to the repository.
+func (r *GiteaRepo) AddCollaborator(t testing.TB, name string) {
+	t.Helper()
+	r.call(t, "PUT", "/collaborators/"+name, map[string]any{"permission": "write"}, nil)
+}
+
+// AddHook makes Gitea deliver pushes, pull requests and their comments to the URL, signed with the secret. It does so 0.1
+// to 4 s after the event.
+func (r *GiteaRepo) AddHook(t testing.TB, target, secret string) {
+	t.Helper()
+	r.call(t, "POST", "/hooks", map[string]any{
+		"type":   "gitea",
+		"active": true,
+		"events": []string{"push", "pull_request", "pull_request_sync", "pull_request_comment", "issue_comment"},
+		"config": map[string]string{"url": target, "content_type": "json", "secret": secret},
+	}, nil)
+}
+
+// OpenPull opens a pull request as the administrator.
+func (r *GiteaRepo) OpenPull(t testing.TB, head, base, title string) GiteaPull {
+	t.Helper()
+	var p GiteaPull
+	r.call(t, "POST", "/pulls", map[string]any{"head": head, "base": base, "title": title}, &p)
+	return p
+}
+
+// Pull returns the pull request as it is now.
+func (r *GiteaRepo) Pull(t testing.TB, number int64) GiteaPull {
+	t.Helper()
+	var p GiteaPull
+	r.call(t, "GET", fmt.Sprintf("/pulls/%d", number), nil, &p)
+	return p
+}
+
+// Merge merges the pull request with a merge commit and returns that commit's ID. Gitea refuses for as long as it has not
+// found out whether there is a conflict; Merge asks again for up to a minute.
+func (r *GiteaRepo) Merge(t testing.TB, number int64) (commit string) {
+	t.Helper()
+	path := fmt.Sprintf("/repos/%s/pulls/%d/merge", r.Project, number)
+	limit := time.NewTimer(time.Minute)
+	defer limit.Stop()
+	tick := time.NewTicker(200 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		status, answer, err := r.server.do(token(r.server.AdminToken), "POST", path, map[string]any{"Do": "merge"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if status/100 == 2 {
+			return r.Pull(t, number).MergeCommitSHA
+		}
+		if status != http.StatusMethodNotAllowed || !bytes.Contains(answer, []byte("try again later")) {
+			t.Fatalf("merge %s: %d %s", path, status, answer)
+		}
+		select {
+		case <-limit.C:
+			t.Fatalf("merge %s: still %s after a minute", path, answer)
+		case <-tick.C:
+		}
+	}
+}
+
+// Close closes the pull request without merging it.
+func (r *GiteaRepo) Close(t testing.TB, number int64) {
+	t.Helper()
+	r.call(t, "PATCH", fmt.Sprintf("/pulls/%d", number), map[string]any{"state": "closed"}, nil)
+}
+
+// Comment writes a comment as the owner of the token.
+func (r *GiteaRepo) Comment(t testing.TB, token string, number int64, body string) GiteaComment {
+	t.Helper()
+	var c GiteaComment
+	r.server.Call(t, token, "POST", fmt.Sprintf("/repos/%s/issues/%d/comments", r.Project, number), map[string]any{"body": body}, &c)
+	return c
+}
+
+// Comments returns all comments of a pull request, oldest first.
+func (r *GiteaRepo) Comments(t testing.TB, number int64) []GiteaComment {
+	t.Helper()
+	var all []GiteaComment
+	r.call(t, "GET", fmt.Sprintf("/issues/%d/comments", number), nil, &all)
+	return all
+}
+
+// Statuses returns the statuses of a commit that count, by context.
+func (r *GiteaRepo) Statuses(t testing.TB, commit string) map[string]GiteaStatus {
+	t.Helper()
+	counts := make(map[string]GiteaStatus)
+	for page := 1; ; page++ {
+		var all []GiteaStatus
+		r.call(t, "GET", fmt.Sprintf("/commits/%s/statuses?limit=50&page=%d", commit, page), nil, &all)
+		if len(all) == 0 {
+			return counts
+		}
+		for _, s := range all {
+			if s.ID > counts[s.Context].ID {
+				counts[s.Context] = s
+			}
+		}
+	}
+}
+
+// call calls the API of the repository as the administrator.
+func (r *GiteaRepo) call(t testing.TB, method, path string, in, out any) {
+	t.Helper()
+	r.server.Call(t, r.server.AdminToken, method, "/repos/"+r.Project+path, in, out)
+}
+
+// Call calls the HTTP API at a path below /api/v1, sends in as JSON unless nil and decodes the answer into out unless
+// nil. Anything but success fails the test.
+func (g *GiteaServer) Call(t testing.TB, tok, method, path string, in, out any) {
+	t.Helper()
+	if err := g.call(token(tok), method, path, in, out); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// createUser adds a user and returns a token with the scopes.
+func (g *GiteaServer) createUser(name string, scopes ...string) (string, error) {
+	password := rand.Text()
+	err := g.call(token(g.AdminToken), "POST", "/admin/users", map[string]any{
+		"username":             name,
+		"email":                name + "@example.com",
+		"password":             password,
+		"must_change_password": false,
+	}, nil)
+	if err != nil {
+		return "", err
+	}
+	return g.createToken(name, password, scopes...)
+}
+
+// createToken signs in with the password, as Gitea demands for this call alone.
+func (g *GiteaServer) createToken(name, password string, scopes ...string) (string, error) {
+	var answer struct {
+		SHA1 string `json:"sha1"` // the token, by an old name
+	}
+	auth := func(r *http.Request) { r.SetBasicAuth(name, password) }
+	err := g.call(auth, "POST", "/users/"+name+"/tokens", map[string]any{"name": "testenv", "scopes": scopes}, &answer)
+	return answer.SHA1, err
+}
+
+// An authorizer adds credentials to a request.
+type authorizer func(*http.Request)
+
+func token(t string) authorizer {
+	return func(r *http.Request) { r.Header.Set("Authorization", "token "+t) }
+}
+
+// call is Call for those who have no test.
+func (g *GiteaServer) call(auth authorizer, method, path string, in, out any) error {
+	status, answer, err := g.do(auth, method, path, in)
+	if err != nil {
+		return err
+	}
+	if status/100 != 2 {
+		return fmt.Errorf("%s %s: %d %s", method, path, status, bytes.TrimSpace(answer))
+	}
+	if out == nil {
+		return nil
+	}
+	if err := json.Unmarshal(answer, out); err != nil {
+		return fmt.Errorf("%s %s: %w", method, path, err)
+	}
+	return nil
+}
+
+// do makes one request, whatever its answer.
+func (g *GiteaServer) do(auth authorizer, method, path string, in any) (status int, answer []byte, err error) {
+	var body io.Reader
+	if in != nil {
+		b, err := json.Marshal(in)
+		if err != nil {
+			return 0, nil, fmt.Errorf("%s %s: %w", method, path, err)
+		}
+		body = bytes.NewReader(b)
+	}
+	req, err := http.NewRequest(method, g.URL+"/api/v1"+path, body)
+	if err != nil {
+		return 0, nil, err
+	}
+	req.Header.Set("Content-Type", "application/json")
+	auth(req)
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return 0, nil, err
+	}
+	defer resp.Body.Close()
+	answer, err = io.ReadAll(resp.Body)
+	if err != nil {
+		return 0, nil, fmt.Errorf("%s %s: %w", method, path, err)
+	}
+	return resp.StatusCode, answer, nil
+}
