@@ -174,6 +174,19 @@ func TestFlush(t *testing.T) {
 	}
 }
 
+func TestTheRestOfAFlushedSecretGoesOnAtOnce(t *testing.T) {
+	var got bytes.Buffer
+	w := New("hunter22").Writer(&got)
+	write(t, w, "hunt")
+	if err := w.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	write(t, w, "er22")
+	if got.String() != "hunt(sensitive)" {
+		t.Errorf("got %q", got.String())
+	}
+}
+
 func TestClose(t *testing.T) {
 	var got bytes.Buffer
 	w := New("hunter22").Writer(&got)
