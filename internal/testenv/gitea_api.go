@@ -57,10 +57,11 @@ type GiteaStatus struct {
 	TargetURL   string `json:"target_url"`
 }
 
-// CreateRepo creates an empty repository that the bot may write to.
+// CreateRepo creates an empty repository that the bot may write to. It is deleted when the test ends.
 func (g *GiteaServer) CreateRepo(t testing.TB, name string) *GiteaRepo {
 	t.Helper()
 	g.Call(t, g.AdminToken, "POST", "/user/repos", map[string]any{"name": name, "private": true, "default_branch": "main"}, nil)
+	t.Cleanup(func() { g.Call(t, g.AdminToken, "DELETE", "/repos/"+g.AdminUser+"/"+name, nil, nil) })
 	u, err := url.Parse(g.URL)
 	if err != nil {
 		t.Fatal(err)
@@ -75,13 +76,14 @@ func (g *GiteaServer) CreateRepo(t testing.TB, name string) *GiteaRepo {
 	return r
 }
 
-// CreateUser adds a person and returns a token that acts as them, with the scopes of the bot's.
+// CreateUser adds a person until the test ends and returns a token that acts as them, with the scopes of the bot's.
 func (g *GiteaServer) CreateUser(t testing.TB, name string) (token string) {
 	t.Helper()
 	token, err := g.createUser(name, "write:repository", "write:issue", "read:user")
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() { g.Call(t, g.AdminToken, "DELETE", "/admin/users/"+name+"?purge=true", nil, nil) })
 	return token
 }
 
@@ -103,12 +105,55 @@ func (r *GiteaRepo) AddHook(t testing.TB, target, secret string) {
 	}, nil)
 }
 
+// Push pushes the change as Push does, then waits until Gitea shows it. Gitea answers the push first and works out what
+// came of it afterwards: until then a repository counts as empty and has no pull requests, and an open pull request still
+// shows the commit before.
+func (r *GiteaRepo) Push(t testing.TB, c Change) (commit string) {
+	t.Helper()
+	commit = Push(t, r.CloneURL, c)
+	branch := orDefault(c.Branch, "main")
+	r.await(t, "shows "+commit+" on "+branch, func() bool {
+		if r.empty(t) {
+			return false // the branches of an empty repository are a panic in Gitea 1.26
+		}
+		var b struct {
+			Commit struct {
+				ID string `json:"id"`
+			} `json:"commit"`
+		}
+		r.call(t, "GET", "/branches/"+url.PathEscape(branch), nil, &b)
+		if b.Commit.ID != commit {
+			return false
+		}
+		var open []GiteaPull
+		r.call(t, "GET", "/pulls?state=open&limit=50", nil, &open)
+		for _, p := range open {
+			if p.Head.Ref == branch && p.Head.SHA != commit {
+				return false
+			}
+		}
+		return true
+	})
+	return commit
+}
+
 // OpenPull opens a pull request as the administrator.
 func (r *GiteaRepo) OpenPull(t testing.TB, head, base, title string) GiteaPull {
 	t.Helper()
+	r.await(t, "has seen the first push", func() bool { return !r.empty(t) })
 	var p GiteaPull
 	r.call(t, "POST", "/pulls", map[string]any{"head": head, "base": base, "title": title}, &p)
 	return p
+}
+
+// empty tells whether Gitea takes the repository for empty.
+func (r *GiteaRepo) empty(t testing.TB) bool {
+	t.Helper()
+	var state struct {
+		Empty bool `json:"empty"`
+	}
+	r.call(t, "GET", "", nil, &state)
+	return state.Empty
 }
 
 // Pull returns the pull request as it is now.
@@ -120,31 +165,23 @@ func (r *GiteaRepo) Pull(t testing.TB, number int64) GiteaPull {
 }
 
 // Merge merges the pull request with a merge commit and returns that commit's ID. Gitea refuses for as long as it has not
-// found out whether there is a conflict; Merge asks again for up to a minute.
+// found out whether there is a conflict; Merge asks again.
 func (r *GiteaRepo) Merge(t testing.TB, number int64) (commit string) {
 	t.Helper()
 	path := fmt.Sprintf("/repos/%s/pulls/%d/merge", r.Project, number)
-	limit := time.NewTimer(time.Minute)
-	defer limit.Stop()
-	tick := time.NewTicker(200 * time.Millisecond)
-	defer tick.Stop()
-	for {
+	r.await(t, fmt.Sprintf("merges pull request %d", number), func() bool {
 		status, answer, err := r.server.do(token(r.server.AdminToken), "POST", path, map[string]any{"Do": "merge"})
-		if err != nil {
+		switch {
+		case err != nil:
 			t.Fatal(err)
+		case status == http.StatusMethodNotAllowed && bytes.Contains(answer, []byte("try again later")):
+			return false
+		case status/100 != 2:
+			t.Fatalf("POST %s: %d %s", path, status, answer)
 		}
-		if status/100 == 2 {
-			return r.Pull(t, number).MergeCommitSHA
-		}
-		if status != http.StatusMethodNotAllowed || !bytes.Contains(answer, []byte("try again later")) {
-			t.Fatalf("merge %s: %d %s", path, status, answer)
-		}
-		select {
-		case <-limit.C:
-			t.Fatalf("merge %s: still %s after a minute", path, answer)
-		case <-tick.C:
-		}
-	}
+		return true
+	})
+	return r.Pull(t, number).MergeCommitSHA
 }
 
 // Close closes the pull request without merging it.
@@ -183,6 +220,22 @@ func (r *GiteaRepo) Statuses(t testing.TB, commit string) map[string]GiteaStatus
 			if s.ID > counts[s.Context].ID {
 				counts[s.Context] = s
 			}
+		}
+	}
+}
+
+// await asks done every 100 ms until it is true. After a minute it fails the test, and says what Gitea does not do.
+func (r *GiteaRepo) await(t testing.TB, what string, done func() bool) {
+	t.Helper()
+	limit := time.NewTimer(time.Minute)
+	defer limit.Stop()
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	for !done() {
+		select {
+		case <-limit.C:
+			t.Fatalf("a minute went by before Gitea %s (%s)", what, r.Project)
+		case <-tick.C:
 		}
 	}
 }

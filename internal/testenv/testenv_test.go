@@ -137,12 +137,13 @@ func TestGitHTTP(t *testing.T) {
 func TestGitea(t *testing.T) {
 	g := Gitea(t)
 	repo := g.CreateRepo(t, "testenv")
-	Push(t, repo.CloneURL, Change{Files: map[string]string{"main.tf": "# one\n"}})
-	head := Push(t, repo.CloneURL, Change{Branch: "change", Files: map[string]string{"main.tf": "# two\n"}})
+	repo.Push(t, Change{Files: map[string]string{"main.tf": "# one\n"}})
+	repo.Push(t, Change{Branch: "env/change", Files: map[string]string{"main.tf": "# two\n"}})
 
-	pull := repo.OpenPull(t, "change", "main", "two")
-	if pull.Head.SHA != head || pull.State != "open" {
-		t.Errorf("pull request %+v, want head %s", pull, head)
+	pull := repo.OpenPull(t, "env/change", "main", "two")
+	head := repo.Push(t, Change{Branch: "env/change", Files: map[string]string{"main.tf": "# three\n"}})
+	if now := repo.Pull(t, pull.Number); now.Head.SHA != head || now.State != "open" {
+		t.Errorf("pull request %+v, want head %s", now, head)
 	}
 	ada := g.CreateUser(t, "ada")
 	repo.AddCollaborator(t, "ada")
