@@ -142,6 +142,7 @@ type PlanInfo struct {
 	Destroy []Named // the first of what is destroyed or replaced
 	File    Blob    // the saved plan
 	Doc     Blob    // the Plan as JSON
+	Lock    Blob    // the dependency lock file that the plan was made with
 }
 
 // Named is a resource that is destroyed or replaced, with the attributes that force it.

@@ -161,6 +161,7 @@ type MergeRequest struct {
 	// What Plumbline knows of it.
 	Base       string    // head of the target when it was last planned
 	Findings   []Finding // what could not be read in it, beside broken stacks
+	Removed    []string  // stacks that it takes away, as environment/name
 	Skipped    string    // why it is not planned
 	Conflict   bool      // the head cannot be merged into the target
 	Deployment int64     // first deployment that contains it, once merged
@@ -176,9 +177,14 @@ func (m MergeRequest) Name() string {
 	return "!" + m.ID
 }
 
-// Mark is what the watcher compares to know whether it must be planned again.
-func (m MergeRequest) Mark() string {
+// Where is its head, target and state: what decides whether it must be looked at again.
+func (m MergeRequest) Where() string {
 	return fmt.Sprintf("%s %s draft=%t %s", m.Head, m.Target, m.Draft, m.State)
+}
+
+// Mark is what the watcher compares to know whether anything moved.
+func (m MergeRequest) Mark() string {
+	return fmt.Sprintf("%s deployment=%d", m.Where(), m.Deployment)
 }
 
 // Short is a commit as people write it.

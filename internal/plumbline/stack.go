@@ -171,10 +171,11 @@ func (s StackStatus) After(r Run) StackStatus {
 		return s
 	}
 	switch r.State {
-	case StateApplied:
-		s.Commit, s.Spec, s.Checked, s.NeverApplied = r.Commit, r.Spec, true, false
-	case StateClean:
-		s.Commit, s.Spec, s.Checked, s.NeverApplied = r.Commit, r.Spec, true, false
+	case StateApplied, StateClean:
+		s.Commit, s.Checked, s.NeverApplied = r.Commit, true, false
+		if r.Kind == KindDestroy {
+			s.Commit, s.NeverApplied = "", true
+		}
 	case StateDrifted, StatePlanned:
 		if r.Plan != nil {
 			s.NeverApplied = r.Plan.NoState

@@ -1,0 +1,91 @@
+package watch
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/robfig/cron/v3"
+
+	"github.com/plumbline/plumbline/internal/plumbline"
+)
+
+// CheckDrift queues one drift run for each stack of an environment when a tick of its schedule has passed since the last one that was
+// seen. Ticks missed meanwhile are caught up by one check. It returns when the next tick is due, or the zero time when there is no schedule.
+// However many machines look, and however often, a tick queues once.
+func (w *Watcher) CheckDrift(ctx context.Context, env plumbline.Environment) (res Result, next time.Time, err error) {
+	if env.Drift.Schedule == "" {
+		return res, time.Time{}, nil
+	}
+	schedule, err := cron.ParseStandard("CRON_TZ=" + zone(env.Drift.Timezone) + " " + env.Drift.Schedule)
+	if err != nil {
+		return res, time.Time{}, fmt.Errorf("drift schedule of %s: %w", env.Key(), err)
+	}
+	now := w.now()
+	subject := plumbline.SubjectDrift(env.Name)
+	was, err := w.ledger.Seen(ctx, w.repo.Name, subject)
+	if err != nil {
+		return res, time.Time{}, err
+	}
+	if was == "" {
+		// Ticks count from the first look.
+		err := w.observe(ctx, plumbline.Observation{Repository: w.repo.Name, Subject: subject, Now: stamp(now), At: now}, &res)
+		return res, schedule.Next(now), err
+	}
+	last, err := time.Parse(time.RFC3339, was)
+	if err != nil {
+		return res, time.Time{}, fmt.Errorf("drift mark %q of %s: %w", was, env.Key(), err)
+	}
+	tick := lastTick(schedule, last, now)
+	if tick.IsZero() {
+		return res, schedule.Next(now), nil
+	}
+	head, err := w.ledger.Head(ctx, w.repo.Name, env.Branch)
+	if err != nil || head == "" {
+		return res, schedule.Next(now), err
+	}
+	known, err := w.ledger.Stacks(ctx, w.repo.Name, env.Name)
+	if err != nil {
+		return res, time.Time{}, err
+	}
+	runs, err := w.driftChecks(ctx, env, head, plumbline.BySchedule, tick, known, nil, now)
+	if err != nil {
+		return res, time.Time{}, err
+	}
+	err = w.observe(ctx, plumbline.Observation{Repository: w.repo.Name, Subject: subject, Was: was, Now: stamp(tick), At: now, Runs: runs}, &res)
+	return res, schedule.Next(now), err
+}
+
+// lastTick returns the newest tick after last that is not after now, or the zero time. A schedule that ticks every second and was not
+// looked at for a month is walked from now backwards in growing steps instead of through every tick.
+func lastTick(s cron.Schedule, last, now time.Time) time.Time {
+	first := s.Next(last)
+	if first.IsZero() || first.After(now) {
+		return time.Time{}
+	}
+	tick := first
+	for step := time.Minute; ; step *= 2 {
+		from := now.Add(-step)
+		if !from.After(first) {
+			from = first.Add(-time.Nanosecond)
+		}
+		if t := s.Next(from); !t.After(now) {
+			for ; !t.IsZero() && !t.After(now); t = s.Next(t) {
+				tick = t
+			}
+			return tick
+		}
+		if from.Before(first) {
+			return tick
+		}
+	}
+}
+
+func zone(name string) string {
+	if name == "" {
+		return "UTC"
+	}
+	return name
+}
+
+func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }

@@ -1,0 +1,280 @@
+// Package worker claims one run at a time to carry out its next step.
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/plumbline/plumbline/internal/plumbline"
+)
+
+// Queue is the store as a worker needs it.
+type Queue interface {
+	Claim(ctx context.Context, worker string, now time.Time, lease time.Duration) (plumbline.Run, error)
+	Renew(ctx context.Context, id plumbline.RunID, c plumbline.Claim, now time.Time, lease time.Duration) (plumbline.Wish, error)
+	Run(ctx context.Context, id plumbline.RunID) (plumbline.Run, error)
+	Update(ctx context.Context, id plumbline.RunID, now time.Time, rule plumbline.Rule) (plumbline.Run, error)
+	FinishDrift(ctx context.Context, id plumbline.RunID, now time.Time, rule plumbline.Rule, found []plumbline.Difference) (plumbline.Run, error)
+	AppendLog(ctx context.Context, run plumbline.RunID, attempt int, phase plumbline.Phase, seq int, blob plumbline.Blob) error
+	Subscribe() (changed <-chan struct{}, cancel func())
+}
+
+// Source lays out the files that a run plans.
+type Source interface {
+	// Checkout writes them into dir, which it creates, and tells what it had to leave out.
+	Checkout(ctx context.Context, run plumbline.Run, dir string) ([]plumbline.Finding, error)
+}
+
+// Engine runs Terraform in processes that outlive this one.
+type Engine interface {
+	Dir(run plumbline.RunID) string
+	// Do starts the job, or attaches to it when it is going on already, and returns how it ended. When ctx ends it detaches: the
+	// process goes on. plumbline.ErrLost: the process is gone without a result.
+	Do(ctx context.Context, job plumbline.Job, log io.Writer) (plumbline.Outcome, error)
+	// Interrupt asks the process to stop, once.
+	Interrupt(run plumbline.RunID) error
+	// Leftovers lists what an earlier daemon started here and nobody has settled.
+	Leftovers(ctx context.Context) ([]plumbline.Job, error)
+	// Runs lists the runs that have a directory here.
+	Runs() ([]plumbline.RunID, error)
+	Clear(run plumbline.RunID) error
+}
+
+// Blobs keeps sealed artifacts.
+type Blobs interface {
+	Put(ctx context.Context, name string, r io.Reader) (size int64, sha256 string, err error)
+	Get(ctx context.Context, name string) (io.ReadCloser, error)
+}
+
+// Settings are what the configuration says for one stack.
+type Settings struct {
+	Engine  plumbline.EngineRef
+	Vars    []plumbline.Variable
+	Backend []plumbline.Variable
+	Env     []plumbline.EnvVar
+}
+
+// Config makes a Worker.
+type Config struct {
+	Name     string // of this node; stable across restarts, so that it knows its own runs again
+	Queue    Queue
+	Source   Source
+	Engine   Engine
+	Blobs    Blobs
+	Settings func(plumbline.StackRef, plumbline.StackSpec) (Settings, error)
+	Log      *zap.Logger
+	Slots    int              // concurrent Terraform processes; default 1
+	Lease    time.Duration    // default 30 s; renewed every third of it
+	Idle     time.Duration    // longest wait between two looks at the queue; default 5 s
+	Backoff  time.Duration    // first wait after a failed checkout; doubled three times; default 1 s
+	Now      func() time.Time // default time.Now
+}
+
+// Worker carries out runs.
+type Worker struct {
+	c Config
+
+	mu     sync.Mutex
+	active map[plumbline.RunID]*carried
+}
+
+// carried is a run that this worker holds.
+type carried struct {
+	phase       plumbline.Phase
+	interrupted bool // asked to stop
+	giveBack    bool // stopped only because this daemon stops
+}
+
+// New returns a Worker.
+func New(c Config) *Worker {
+	c.Slots = max(c.Slots, 1)
+	if c.Lease == 0 {
+		c.Lease = 30 * time.Second
+	}
+	if c.Idle == 0 {
+		c.Idle = 5 * time.Second
+	}
+	if c.Backoff == 0 {
+		c.Backoff = time.Second
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if c.Log == nil {
+		c.Log = zap.NewNop()
+	}
+	return &Worker{c: c, active: map[plumbline.RunID]*carried{}}
+}
+
+// Run works until drain ends: no new runs are claimed, plans are given back, applies finish. When ctx ends before they have, they are
+// interrupted, once, and waited for. Stopping and cancelling are two things.
+func (w *Worker) Run(ctx, drain context.Context) error {
+	drain, stop := context.WithCancel(drain)
+	defer stop()
+	defer context.AfterFunc(ctx, stop)()
+	var wg sync.WaitGroup
+	for _, job := range w.leftovers(ctx) {
+		wg.Go(func() { w.adopt(ctx, job) })
+	}
+	for range w.c.Slots {
+		wg.Go(func() { w.loop(ctx, drain) })
+	}
+	wg.Go(func() {
+		<-drain.Done()
+		w.interrupt(func(a *carried) bool { a.giveBack = a.phase == plumbline.PhasePlan; return a.giveBack })
+	})
+	done := make(chan struct{})
+	go func() { wg.Wait(); close(done) }()
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		w.interrupt(func(*carried) bool { return true })
+		<-done
+		return context.Cause(ctx)
+	}
+}
+
+// interrupt stops the processes that which picks.
+func (w *Worker) interrupt(which func(*carried) bool) {
+	w.mu.Lock()
+	var ids []plumbline.RunID
+	for id, a := range w.active {
+		if !a.interrupted && which(a) {
+			a.interrupted = true
+			ids = append(ids, id)
+		}
+	}
+	w.mu.Unlock()
+	for _, id := range ids {
+		if err := w.c.Engine.Interrupt(id); err != nil {
+			w.c.Log.Warn("interrupt", zap.Stringer("run", id), zap.Error(err))
+		}
+	}
+}
+
+func (w *Worker) loop(ctx, drain context.Context) {
+	changed, cancel := w.c.Queue.Subscribe()
+	defer cancel()
+	for drain.Err() == nil {
+		did, err := w.runOne(ctx, drain)
+		if err != nil && drain.Err() == nil {
+			w.c.Log.Error("work", zap.Error(err))
+		}
+		if did && err == nil {
+			continue
+		}
+		t := time.NewTimer(w.c.Idle)
+		select {
+		case <-drain.Done():
+		case <-changed:
+			if err != nil {
+				// A database that answers with errors also wakes everybody with every try.
+				select {
+				case <-drain.Done():
+				case <-t.C:
+				}
+			}
+		case <-t.C:
+		}
+		t.Stop()
+	}
+}
+
+// RunOne claims one run and carries out its next step. False: nothing was due.
+func (w *Worker) RunOne(ctx context.Context) (bool, error) { return w.runOne(ctx, ctx) }
+
+func (w *Worker) runOne(ctx, drain context.Context) (bool, error) {
+	run, err := w.c.Queue.Claim(drain, w.c.Name, w.c.Now(), w.c.Lease)
+	if errors.Is(err, plumbline.ErrNotFound) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("claim: %w", err)
+	}
+	return true, w.carry(ctx, run, w.job(run))
+}
+
+func (w *Worker) job(run plumbline.Run) plumbline.Job {
+	phase := plumbline.PhasePlan
+	if run.State == plumbline.StateApplying {
+		phase = plumbline.PhaseApply
+	}
+	return plumbline.Job{
+		Run: run.ID, Attempt: run.Attempt, Claim: run.Claim, Phase: phase, Kind: run.Kind, Stack: run.Stack, Spec: run.Spec,
+		Dir: w.c.Engine.Dir(run.ID), Destroy: run.Kind == plumbline.KindDestroy, HadState: run.HadState,
+	}
+}
+
+// leftovers are the jobs of an earlier daemon. Directories of runs that have ended since are cleared.
+func (w *Worker) leftovers(ctx context.Context) []plumbline.Job {
+	jobs, err := w.c.Engine.Leftovers(ctx)
+	if err != nil {
+		w.c.Log.Error("look for runs of an earlier daemon", zap.Error(err))
+	}
+	return jobs
+}
+
+// adopt takes up a run that an earlier daemon on this node had started: its Terraform went on without anybody watching.
+func (w *Worker) adopt(ctx context.Context, job plumbline.Job) {
+	log := w.c.Log.With(zap.Stringer("run", job.Run), zap.String("phase", string(job.Phase)))
+	run, err := w.c.Queue.Update(ctx, job.Run, w.c.Now(), func(r *plumbline.Run, now time.Time) error {
+		return r.Adopt(job.Claim, now, w.c.Lease)
+	})
+	if errors.Is(err, plumbline.ErrLost) || errors.Is(err, plumbline.ErrNotFound) {
+		log.Info("a run of an earlier daemon is not ours any more")
+		_ = w.c.Engine.Interrupt(job.Run) // gone already in most cases
+		if _, err := w.c.Engine.Do(ctx, job, io.Discard); ctx.Err() == nil {
+			log.Info("its process has ended", zap.Error(err))
+			w.clear(job.Run)
+		}
+		return
+	}
+	if err != nil {
+		log.Error("adopt", zap.Error(err))
+		return
+	}
+	log.Info("re-adopted")
+	if err := w.carry(ctx, run, job); err != nil && ctx.Err() == nil {
+		log.Error("carry on", zap.Error(err))
+	}
+}
+
+func (w *Worker) clear(id plumbline.RunID) {
+	if err := w.c.Engine.Clear(id); err != nil {
+		w.c.Log.Warn("clear", zap.Stringer("run", id), zap.Error(err))
+	}
+}
+
+// Sweep clears the directories of runs that have ended; those that await an approval keep theirs. It returns how many went.
+func (w *Worker) Sweep(ctx context.Context) (int, error) {
+	ids, err := w.c.Engine.Runs()
+	if err != nil {
+		return 0, err
+	}
+	n := 0
+	for _, id := range ids {
+		w.mu.Lock()
+		_, busy := w.active[id]
+		w.mu.Unlock()
+		if busy {
+			continue
+		}
+		run, err := w.c.Queue.Run(ctx, id)
+		if err != nil && !errors.Is(err, plumbline.ErrNotFound) {
+			return n, err
+		}
+		if err == nil && !run.State.Ended() {
+			continue
+		}
+		w.clear(id)
+		n++
+	}
+	return n, nil
+}
