@@ -100,3 +100,15 @@ func (w WireSecret) MarshalJSON() ([]byte, error) { return json.Marshal(w.value)
 
 // UnmarshalJSON reads the value.
 func (w *WireSecret) UnmarshalJSON(b []byte) error { return json.Unmarshal(b, &w.value) }
+
+// RunVersion is a run as it was when people were told of it.
+type RunVersion struct {
+	ID      RunID
+	Version int64
+}
+
+// MRVersion is a merge request as it was when people were told of it.
+type MRVersion struct {
+	ID      string
+	Version int64
+}
