@@ -37,7 +37,7 @@ func Explain(r Run, siblings []Run, now time.Time) string {
 			say("It waits for a worker.")
 		}
 	case StatePlanning:
-		say("%s is planning it since %s.", r.Claim.Worker, ago(now.Sub(r.Started)))
+		say("%s has been planning it for %s.", r.Claim.Worker, ago(now.Sub(r.Started)))
 	case StateAwaiting:
 		say("It waits for %d of %d approvals of the plan %s (%s).", r.Missing(now), max(r.Policy.Approval.Count, 1), ShortDigest(r.Plan.Digest), r.Plan.Summary)
 		if stale := r.staleApprovals(); stale != "" {
@@ -50,7 +50,7 @@ func Explain(r Run, siblings []Run, now time.Time) string {
 	case StateApproved:
 		say("The plan %s is %s; it waits for a worker.", ShortDigest(r.Plan.Digest), r.agreement())
 	case StateApplying:
-		say("%s is applying the plan %s since %s, %s.", r.Claim.Worker, ShortDigest(r.Plan.Digest), ago(now.Sub(r.Started)), r.agreement())
+		say("%s has been applying the plan %s for %s, %s.", r.Claim.Worker, ShortDigest(r.Plan.Digest), ago(now.Sub(r.Started)), r.agreement())
 	case StateApplied:
 		say("It was applied %s ago, %s.", ago(now.Sub(r.Finished)), r.agreement())
 	case StateClean:
@@ -67,13 +67,21 @@ func Explain(r Run, siblings []Run, now time.Time) string {
 			say("%s has apply = \"never\": the plan is shown, nobody applies it here.", r.Stack.Environment)
 		}
 	case StateDrifted:
-		say("%d resources were changed outside Git; `plumbline drift list` names them.", r.DriftOpen)
+		what := fmt.Sprintf("%d resources were", r.DriftOpen)
+		if r.DriftOpen == 1 {
+			what = "1 resource was"
+		}
+		say("%s changed outside Git; `plumbline drift list` names what.", what)
 		if r.Unapplied {
 			say("Besides, Git asks for changes that were never applied.")
 		}
 	case StateFailed, StateInterrupted:
 		if r.Failure != nil {
-			say("It %s: %s", r.State, r.Failure.Text)
+			verb := "failed"
+			if r.State == StateInterrupted {
+				verb = "was interrupted"
+			}
+			say("It %s: %s", verb, r.Failure.Text)
 			if r.Failure.Next != "" {
 				say("Next: %s", r.Failure.Next)
 			}

@@ -1,6 +1,7 @@
 package plumbline
 
 import (
+	"fmt"
 	"strconv"
 	"time"
 )
@@ -206,6 +207,8 @@ func (r *Run) settle(o Outcome, info *PlanInfo, now time.Time) error {
 		r.Created = o.Created
 	}
 	switch {
+	case o.Stale && !applying, !o.Stale && !o.Interrupted && o.Failure == nil && o.Applied != applying:
+		return fmt.Errorf("%w: the outcome of another phase for run %s, which is %s", ErrInvalid, r.ID, r.State)
 	case o.Stale:
 		// The approvals stay: they name a digest, and count again if the new plan has the same.
 		r.to(StateQueued, now)
@@ -228,11 +231,10 @@ func (r *Run) settle(o Outcome, info *PlanInfo, now time.Time) error {
 		r.to(StateFailed, now)
 		return nil
 	case applying:
-		if !o.Applied {
-			return ErrInvalid
-		}
 		r.to(StateApplied, now)
 		return nil
+	case info == nil:
+		return fmt.Errorf("%w: run %s has ended its plan without one", ErrInvalid, r.ID)
 	}
 	r.Plan, r.Planned = info, now
 	r.Unapplied, r.DriftOpen = o.Unapplied, len(o.Differences)
@@ -448,14 +450,14 @@ func (r *Run) Adopt(c Claim, now time.Time, lease time.Duration) error {
 	return nil
 }
 
-// GiveBack returns a run to the queue when its worker could not start the phase, for reasons that are not the run's.
+// GiveBack returns a run whose plan was not finished to the queue, for reasons that are not the run's. What was being applied cannot be
+// given back: something may have been done.
 func (r *Run) GiveBack(c Claim, now time.Time) error {
 	if err := r.held(c); err != nil {
 		return err
 	}
-	if r.State == StateApplying {
-		r.to(StateApproved, now)
-		return nil
+	if r.State != StatePlanning {
+		return r.cannot("given back")
 	}
 	if r.Wish != WishNone {
 		return r.settle(Outcome{Interrupted: true}, nil, now)

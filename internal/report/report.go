@@ -235,7 +235,9 @@ func (r *Reporter) status(ctx context.Context, commit string, s plumbline.Commit
 }
 
 // Marker is the hidden line by which the note of a merge request is found again.
-func Marker(repo, id string) string { return "<!-- plumbline:" + safeMarker(repo) + "!" + safeMarker(id) + " -->" }
+func Marker(repo, id string) string {
+	return "<!-- plumbline:" + safeMarker(repo) + "!" + safeMarker(id) + " -->"
+}
 
 func safeMarker(s string) string {
 	return strings.Map(func(r rune) rune {

@@ -1,0 +1,247 @@
+package plumbline
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestSecretNeverPrints(t *testing.T) {
+	s := NewSecret("hunter2-hunter2")
+	j, err := json.Marshal(struct{ S Secret }{s})
+	must(t, err)
+	for _, got := range []string{fmt.Sprint(s), fmt.Sprintf("%v %+v %#v %s %q", s, s, s, s, s), string(j), fmt.Sprintf("%+v", Variable{JSON: s})} {
+		if strings.Contains(got, "hunter2") {
+			t.Errorf("printed: %s", got)
+		}
+	}
+	j, err = json.Marshal(WireSecret{s})
+	must(t, err)
+	var back WireSecret
+	must(t, json.Unmarshal(j, &back))
+	if back.Reveal() != s.Reveal() {
+		t.Error("the wire form does not come back")
+	}
+}
+
+func TestContains(t *testing.T) {
+	for _, c := range []struct {
+		include, exclude []string
+		dir              string
+		want             bool
+	}{
+		{nil, nil, "live/net", true},
+		{[]string{"live/**"}, nil, "live/net", true},
+		{[]string{"live/**"}, nil, "live/net/eu", true},
+		{[]string{"live/**"}, nil, "lives/net", false},
+		{[]string{"live/**"}, []string{"live/sandbox/**"}, "live/sandbox/x", false},
+		{[]string{"live/**"}, []string{"live/sandbox"}, "live/sandbox/x", false},
+		{[]string{"live/*/eu"}, nil, "live/net/eu", true},
+		{[]string{"live/*/eu"}, nil, "live/net/us", false},
+		{[]string{"."}, nil, ".", true},
+	} {
+		e := Environment{Include: c.include, Exclude: c.exclude}
+		if got := e.Contains(c.dir); got != c.want {
+			t.Errorf("include %v exclude %v contains %s: %v", c.include, c.exclude, c.dir, got)
+		}
+	}
+}
+
+func stack(dir string, reaches ...Reach) StackSpec {
+	return StackSpec{Name: dir, Dir: dir, Reaches: append([]Reach{{Path: dir, Kind: PathDir}}, reaches...)}
+}
+
+func TestTouched(t *testing.T) {
+	vpc := Reach{Path: "modules/vpc", Kind: PathDir, Via: nil}
+	subnet := Reach{Path: "modules/subnet", Kind: PathDir, Via: []string{"modules/vpc"}}
+	before := Layout{Stacks: []StackSpec{stack("live/net", vpc, subnet), stack("live/old"), stack("live/loose", vpc)}}
+	after := Layout{Stacks: []StackSpec{stack("live/net", vpc, subnet), stack("live/new"), stack("live/loose"), stack("live/deep/sub")}}
+	got := map[string]string{}
+	for _, tc := range Touched(before, after, []string{"modules/subnet/main.tf", "modules/vpc/x.tf", "live/deep/readme.md"}) {
+		got[tc.Stack.Name] = fmt.Sprint(tc.Because, " ", tc.Removed)
+	}
+	want := map[string]string{
+		"live/net":      "modules/vpc/x.tf → modules/vpc → live/net false",
+		"live/loose":    "modules/vpc/x.tf → modules/vpc → live/loose false", // it called the module before
+		"live/new":      "new stack false",
+		"live/deep/sub": "new stack false",
+		"live/old":      "removed true",
+	}
+	for k, v := range want {
+		if got[k] != v {
+			t.Errorf("%s: %q, want %q", k, got[k], v)
+		}
+	}
+	if len(got) != len(want) {
+		t.Errorf("touched %v", got)
+	}
+	chain := Touched(before, before, []string{"modules/subnet/main.tf"})
+	if len(chain) != 1 || chain[0].Because != "modules/subnet/main.tf → modules/subnet → modules/vpc → live/net" {
+		t.Errorf("chain %v", chain)
+	}
+}
+
+func TestDeploysWaitForEachOther(t *testing.T) {
+	e := Environment{Repository: "infra", Name: "production", Apply: ApplyAutomatic}
+	app, net, db := stack("app"), stack("net"), stack("db")
+	app.DependsOn, db.DependsOn = []string{"net", "db", "elsewhere"}, []string{"net"}
+	runs := Deploys(e, "c2", "moved", ByPoll, []Pending{{Touch: Touch{Stack: app}}, {Touch: Touch{Stack: net}}, {Touch: Touch{Stack: db}}}, nil, t0)
+	if fmt.Sprint(runs[0].WaitsFor, runs[1].WaitsFor, runs[2].WaitsFor) != "[db net] [] [net]" {
+		t.Errorf("waits: %v %v %v", runs[0].WaitsFor, runs[1].WaitsFor, runs[2].WaitsFor)
+	}
+	gone := Deploys(e, "c3", "moved", ByPoll, []Pending{
+		{Touch: Touch{Stack: app, Removed: true}, Base: "c1"}, {Touch: Touch{Stack: net, Removed: true}, Base: "c1"}, {Touch: Touch{Stack: db, Removed: true}, Base: "c1"}}, nil, t0)
+	if fmt.Sprint(gone[0].WaitsFor, gone[1].WaitsFor, gone[2].WaitsFor) != "[] [app db] [app]" {
+		t.Errorf("destroys wait: %v %v %v", gone[0].WaitsFor, gone[1].WaitsFor, gone[2].WaitsFor)
+	}
+	if gone[0].Kind != KindDestroy || gone[0].Commit != "c1" {
+		t.Errorf("a removed stack is destroyed from the last commit that had it: %+v", gone[0])
+	}
+}
+
+func TestBrokenStackFailsAtOnce(t *testing.T) {
+	s := stack("live/broken")
+	s.Broken = []Finding{{File: "live/broken/main.tf", Line: 7, Column: 3, Message: `unclosed block "resource"`, Source: "resource {"}}
+	runs := Proposals([]Environment{{Repository: "infra", Name: "production"}}, MergeRequest{ID: "1", Head: "h"}, []Touch{{Stack: s}}, nil, t0)
+	if len(runs) != 1 || runs[0].State != StateFailed || !strings.Contains(runs[0].Failure.Text, `live/broken/main.tf:7:3: unclosed block`) {
+		t.Errorf("%+v", runs)
+	}
+}
+
+func TestReconcileDrift(t *testing.T) {
+	run := Run{ID: 5, Stack: StackRef{"infra", "production", "live/net"}}
+	a := Difference{Address: "a.a", Kind: DriftChanged, Attributes: []Attribute{{Path: "x", Before: "1", After: "2"}}}
+	b := Difference{Address: "b.b", Kind: DriftDeleted}
+	first, news := ReconcileDrift(nil, []Difference{a, b}, run, t0)
+	if !news || len(first) != 2 || first[0].Seen != 1 {
+		t.Fatalf("first: %v %+v", news, first)
+	}
+	second, news := ReconcileDrift(first, []Difference{a, b}, run, t0.Add(time.Hour))
+	if news || len(second) != 2 || second[0].Seen != 2 || !second[0].Opened.Equal(t0) {
+		t.Errorf("a second identical check makes no noise: %v %+v", news, second)
+	}
+	a2 := a
+	a2.Attributes = []Attribute{{Path: "x", Before: "1", After: "3"}}
+	third, news := ReconcileDrift(second, []Difference{a2, b}, run, t0.Add(2*time.Hour))
+	if !news || len(third) != 3 || third[2].Open() {
+		t.Errorf("another value is another item, the old one is resolved: %+v", third)
+	}
+	last, news := ReconcileDrift(third[:2], nil, run, t0.Add(3*time.Hour))
+	if !news || len(last) != 2 || last[0].Open() || last[1].Open() {
+		t.Errorf("gone: %+v", last)
+	}
+}
+
+func TestStatusOf(t *testing.T) {
+	e := Environment{Repository: "infra", Name: "production"}
+	run := func(id RunID, name string, s State, waits ...string) Run {
+		return Run{ID: id, Kind: KindDeploy, Deployment: 1, Stack: StackRef{"infra", "production", name}, State: s, WaitsFor: waits}
+	}
+	ok := []StackStatus{{Checked: true, Commit: "c"}}
+	for _, c := range []struct {
+		runs   []Run
+		stacks []StackStatus
+		want   EnvironmentState
+	}{
+		{nil, ok, EnvInSync},
+		{nil, []StackStatus{{}}, EnvUnknown},
+		{[]Run{run(1, "a", StateApplied), run(2, "b", StateClean)}, ok, EnvInSync},
+		{[]Run{run(1, "a", StateApplied), run(2, "b", StateQueued)}, ok, EnvDeploying},
+		{[]Run{run(1, "a", StateAwaiting), run(2, "b", StateApplied)}, ok, EnvWaiting},
+		{[]Run{run(1, "a", StateAwaiting), run(2, "b", StateQueued, "a")}, ok, EnvWaiting},
+		{[]Run{run(1, "a", StateFailed), run(2, "b", StateApplying)}, ok, EnvDegraded},
+		{[]Run{run(1, "a", StateInterrupted)}, ok, EnvDegraded},
+		{[]Run{run(1, "a", StatePlanned)}, ok, EnvWaiting},
+	} {
+		if got := StatusOf(e, "c", c.runs, c.stacks); got.State != c.want {
+			t.Errorf("%v: %s (%s), want %s", c.runs, got.State, got.Cause, c.want)
+		}
+	}
+}
+
+func TestCycle(t *testing.T) {
+	a, b, c := stack("a"), stack("b"), stack("c")
+	a.DependsOn, b.DependsOn, c.DependsOn = []string{"b"}, []string{"c"}, nil
+	if got := Cycle([]StackSpec{a, b, c}); got != nil {
+		t.Errorf("no cycle, got %v", got)
+	}
+	c.DependsOn = []string{"b"}
+	if got := fmt.Sprint(Cycle([]StackSpec{a, b, c})); got != "[b c b]" {
+		t.Errorf("cycle %v", got)
+	}
+}
+
+func TestSummaryString(t *testing.T) {
+	for _, c := range []struct {
+		s    Summary
+		want string
+	}{
+		{Summary{}, "no changes"}, {Summary{Create: 12, Update: 4, Delete: 1, Replace: 1}, "+12 ~4 -1 ±1"}, {Summary{Move: 1, Import: 2}, "1 moved 2 imported"}, {Summary{Output: 1}, "1 output"},
+	} {
+		if got := c.s.String(); got != c.want {
+			t.Errorf("%+v: %q, want %q", c.s, got, c.want)
+		}
+	}
+}
+
+// TestExplain keeps the sentences that people read.
+func TestExplain(t *testing.T) {
+	var b strings.Builder
+	now := t0.Add(12 * time.Minute)
+	for _, kind := range []Kind{KindProposal, KindDeploy, KindDrift, KindDestroy} {
+		for _, s := range States {
+			r := inState(s, kind, ApplyApproval)
+			r.MR, r.Because, r.Started, r.Finished, r.Deployment = "42", "modules/subnet/main.tf → modules/vpc → live/net", t0, t0, 1
+			r.Commit = "5d0c1aa5d0c1aa"
+			var siblings []Run
+			switch s {
+			case StateQueued:
+				r.WaitsFor = []string{"live/dns"}
+				siblings = []Run{{ID: 6, Deployment: 1, Stack: StackRef{"infra", "production", "live/dns"}, State: StateFailed}}
+			case StateAwaiting:
+				r.Approvals = []Approval{{By: "ops-b", Digest: digestB, At: t0}}
+			case StateDrifted:
+				r.DriftOpen = 2
+			case StateFailed, StateInterrupted:
+				r.Failure = &Failure{Text: "The provider said no.", Next: "Ask it why."}
+			case StateCanceled:
+				r.Reason = "canceled by ops"
+			case StateRejected:
+				r.RejectedBy, r.Reason = "ops", "not today"
+			}
+			fmt.Fprintf(&b, "%s, %s (%s):\n  %s\n", kind, s, r.Label(), Explain(r, siblings, now))
+		}
+	}
+	golden(t, "testdata/explain.golden", b.String())
+}
+
+// TestDiffLines keeps what a change looks like.
+func TestDiffLines(t *testing.T) {
+	var b strings.Builder
+	p := Plan{
+		Changes: []Change{
+			{Address: "aws_db_instance.main", Action: ActionReplace, ReplacePaths: []string{"storage_encrypted"}, Attributes: []Attribute{
+				{Path: "endpoint", Before: `"main.c9x"`, Unknown: true}, {Path: "password", Before: Masked, After: Masked, Sensitive: true},
+				{Path: "storage_encrypted", Before: "false", After: "true", Forces: true}, {Path: `tags["a.b"]`, After: `"x"`}, {Path: "old", Before: "1"},
+			}},
+			{Address: "aws_eip.old", Action: ActionDelete, Reason: "delete_because_no_resource_config", Attributes: []Attribute{{Path: "id", Before: `"eip-1"`}}},
+			{Address: "aws_eip.new", Action: ActionCreate, Attributes: []Attribute{{Path: "long", After: `"` + strings.Repeat("ä", 300) + `"`}, {Path: "arn", Unknown: true}}},
+			{Address: "b.moved", Previous: "a.moved", Action: ActionNoOp}, {Address: "b.imported", Importing: "id-1", Action: ActionNoOp}, {Address: "b.gone", Action: ActionForget},
+		},
+		Outputs: []OutputChange{{Name: "a", Action: ActionUpdate, Before: "1", After: "2"}, {Name: "s", Action: ActionCreate, After: Masked, Sensitive: true}},
+	}
+	for _, c := range p.Changes {
+		for _, l := range c.Lines() {
+			fmt.Fprintf(&b, "%-3s %t %s  # %s\n", l.Sign, l.Head, l.Text, l.Note)
+		}
+	}
+	for _, o := range p.Outputs {
+		fmt.Fprintf(&b, "%-3s %s\n", o.Lines()[0].Sign, o.Lines()[0].Text)
+	}
+	golden(t, "testdata/diff.golden", b.String())
+	if !p.HasChanges() || (Plan{}).HasChanges() {
+		t.Error("HasChanges")
+	}
+}
