@@ -1,0 +1,196 @@
+package config
+
+import (
+	"net"
+	"net/netip"
+	"net/url"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/hashicorp/go-version"
+)
+
+func (r *reader) server(b *body) Server {
+	s := Server{
+		Listen:    r.listen(b.text("listen")),
+		PublicURL: r.publicURL(b.text("public_url")),
+		DataDir:   defaultDataDir,
+		Workers:   b.number("workers", max(r.sys.CPUs, 1), 1, maxWorkers),
+	}
+	if s.PublicURL == "" && !strings.HasSuffix(s.Listen, ":0") {
+		s.PublicURL = "http://" + s.Listen
+	}
+	if dir := b.text("data_dir"); dir.ok && dir.value == "" {
+		r.problem(dir.at, "data_dir is empty; leave it out for %q", defaultDataDir)
+	} else if dir.ok {
+		s.DataDir = r.path(dir.at.Filename, dir.value)
+	}
+	s.Database = r.database(b.text("database"), s.DataDir)
+	s.EncryptionKeyFile = r.encryption(b.text("encryption"), s.DataDir)
+	node := b.text("node")
+	s.Node = node.or(nodeName(r.sys.Hostname))
+	if node.ok && !ValidName(node.value) {
+		r.problem(node.at, "node %s is not a valid name; %s", node, nameRule)
+	}
+	b.done()
+	return s
+}
+
+// maxWorkers guards against a slip of the finger: each worker is a Terraform process of 0.3 to 1 GiB.
+const maxWorkers = 256
+
+// nodeName makes a valid name of a host's name.
+func nodeName(host string) string {
+	host, _, _ = strings.Cut(strings.ToLower(host), ".")
+	name := strings.TrimLeft(strings.Map(func(c rune) rune {
+		if !ValidName("x" + string(c)) {
+			return '-'
+		}
+		return c
+	}, host), "-._")
+	if len(name) > 63 {
+		name = name[:63]
+	}
+	if name == "" {
+		return "node"
+	}
+	return name
+}
+
+const defaultListen = "127.0.0.1:8080"
+
+func (r *reader) listen(t text) string {
+	if !t.ok {
+		return defaultListen
+	}
+	host, port, err := net.SplitHostPort(t.value)
+	if err != nil {
+		r.problem(t.at, "listen %s is not host:port; write listen = %q", t, defaultListen)
+		return defaultListen
+	}
+	if n, err := strconv.ParseUint(port, 10, 16); err != nil || strconv.FormatUint(n, 10) != port {
+		r.problem(t.at, "listen %s has no valid port; ports go from 1 to 65535, and 0 is any free one", t)
+		return defaultListen
+	}
+	if !loopback(host) {
+		r.problem(t.at, "listen %s is open to others, and this version of Plumbline has no sign-in yet; write listen = \"127.0.0.1:%s\" and let a proxy with a sign-in stand in front", t, port)
+		return defaultListen
+	}
+	return t.value
+}
+
+// loopback reports whether only this machine can be at that host.
+func loopback(host string) bool {
+	if host == "localhost" {
+		return true
+	}
+	ip, err := netip.ParseAddr(host)
+	return err == nil && ip.IsLoopback()
+}
+
+func (r *reader) publicURL(t text) string {
+	if !t.ok {
+		return ""
+	}
+	u, err := url.Parse(t.value)
+	switch {
+	case err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https"):
+		r.problem(t.at, "public_url %s is not an absolute address; write public_url = \"https://plumbline.example.com\"", t)
+	case u.User != nil || u.RawQuery != "" || u.Fragment != "" || u.ForceQuery:
+		r.problem(t.at, "public_url can have a host and a path, nothing else; write public_url = \"https://plumbline.example.com\"")
+	}
+	return strings.TrimRight(t.value, "/")
+}
+
+func (r *reader) database(t text, dataDir string) string {
+	if !t.ok {
+		return "sqlite:" + filepath.Join(dataDir, "plumbline.db")
+	}
+	if path, ok := strings.CutPrefix(t.value, "sqlite:"); ok {
+		if path == "" || (strings.HasPrefix(path, "//") && !strings.HasPrefix(path, "///")) {
+			r.problem(t.at, "database %s names no file; write database = \"sqlite:/var/lib/plumbline/plumbline.db\"", t)
+		}
+		return "sqlite:" + r.path(t.at.Filename, path)
+	}
+	for _, s := range addressSecrets(t.value) {
+		r.secret(s)
+	}
+	u, err := url.Parse(t.value)
+	switch {
+	case err != nil:
+		r.problem(t.at, "database cannot be read as an address; special characters of a password are written as %%XX")
+	case u.Scheme != "postgres" && u.Scheme != "postgresql":
+		r.problem(t.at, "database must begin with \"postgres://\" or \"sqlite:\"")
+	case u.Host == "" && u.Query().Get("host") == "":
+		r.problem(t.at, "database names no host; write database = \"postgres://plumbline@db.example.com/plumbline\"")
+	}
+	return t.value
+}
+
+// addressSecrets are the passwords in an address, as they are written there and as they are meant. It takes the address apart by hand,
+// because it must also find them in one that url.Parse refuses.
+func addressSecrets(address string) []string {
+	var out []string
+	add := func(written string) {
+		if written == "" {
+			return
+		}
+		out = append(out, written)
+		if meant, err := url.PathUnescape(written); err == nil && meant != written {
+			out = append(out, meant)
+		}
+	}
+	_, rest, found := strings.Cut(address, "://")
+	if !found {
+		rest = address
+	}
+	rest, query, _ := strings.Cut(rest, "?")
+	if i := strings.LastIndexByte(rest, '@'); i >= 0 {
+		_, password, _ := strings.Cut(rest[:i], ":")
+		add(password)
+	}
+	for _, p := range strings.Split(query, "&") {
+		if name, v, _ := strings.Cut(p, "="); name == "password" || name == "sslpassword" {
+			add(v)
+		}
+	}
+	return out
+}
+
+func (r *reader) encryption(t text, dataDir string) string {
+	if !t.ok {
+		return filepath.Join(dataDir, "key")
+	}
+	path, ok := strings.CutPrefix(t.value, "file://")
+	switch {
+	case strings.HasPrefix(t.value, "aws-kms://"):
+		r.problem(t.at, "encryption %s is not supported by this version of Plumbline; write encryption = \"file://PATH\"", t)
+	case filepath.IsAbs(t.value):
+		r.problem(t.at, "encryption is a path; write encryption = %s", text{value: "file://" + t.value, secret: t.secret})
+	case !ok || path == "":
+		r.problem(t.at, "encryption %s names no key; write encryption = \"file://PATH\"", t)
+	}
+	return r.path(t.at.Filename, path)
+}
+
+func (r *reader) terraform(b *body) Terraform {
+	t := Terraform{
+		Engine:  b.oneOf("engine", b.text("engine"), "terraform", "tofu"),
+		Install: b.oneOf("install", b.text("install"), "auto", "path"),
+	}
+	if v := b.text("version"); v.ok {
+		if _, err := version.NewConstraint(v.value); err != nil {
+			r.problem(v.at, "version %s is not a version constraint; write for example version = \"~> 1.11\"", v)
+		}
+		t.Version = v.value
+	}
+	if p := b.one("providers"); p != nil {
+		if mirror := p.required("mirror", `"/srv/providers"`); mirror.ok {
+			t.ProviderMirror = r.path(mirror.at.Filename, mirror.value)
+		}
+		p.done()
+	}
+	b.done()
+	return t
+}
