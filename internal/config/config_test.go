@@ -100,7 +100,8 @@ func (a archive) golden(t *testing.T, got string) {
 			files = append(files, f)
 		}
 	}
-	a.txtar.Files = append(files, txtar.File{Name: "want", Data: []byte(got)})
+	files = append(files, txtar.File{Name: "want", Data: []byte(got)})
+	a.txtar.Files = files
 	if err := os.WriteFile(a.path, txtar.Format(a.txtar), 0o644); err != nil {
 		t.Fatal(err)
 	}
