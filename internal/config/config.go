@@ -72,13 +72,13 @@ type Terraform struct {
 type Forge struct {
 	Kind       string // "gitea" or "git"
 	Name       string
-	URL        string // without a slash at the end
-	Token      plumbline.Secret
+	URL        string           // without a slash at the end
+	Token      plumbline.Secret // gitea: for the API and for Git
 	Username   string
-	Password   plumbline.Secret
-	SSHKey     string // path of a private key
-	KnownHosts string // path
-	Notes      bool   // git: push git notes
+	Password   plumbline.Secret // git: over ssh, the passphrase of the key
+	SSHKey     string           // path of a private key; ssh always has one
+	KnownHosts string           // path; "": those of the user that runs Plumbline
+	Notes      bool             // git: push git notes
 }
 
 // Forge returns the forge with that name.

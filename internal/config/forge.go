@@ -134,21 +134,23 @@ func (r *reader) fits(b *body, f Forge, u *url.URL) {
 			}
 		}
 	}
-	web := u.Scheme == "http" || u.Scheme == "https"
+	if f.Kind == "git" {
+		refuse("a Git remote without an API asks for username and password; write password instead", "token")
+	}
 	switch {
 	case f.Kind == "gitea":
 		refuse("the token is used for Git as well; take it out", "username", "password", "ssh_key", "known_hosts")
 		refuse("a gitea forge keeps its own notes; take it out", "notes")
 	case u.Scheme == "ssh":
-		refuse("ssh uses ssh_key, and the user in the url: ssh://git@host", "token", "username", "password")
-	case u.Scheme == "file":
-		refuse("a directory needs no sign-in; take it out", "token", "username", "password", "ssh_key", "known_hosts")
-	case web:
-		refuse("only an ssh:// url uses it", "ssh_key", "known_hosts")
-		if b.has("token") && b.has("password") {
-			r.problem(b.nameAt("password"), "%s has both token and password; keep one", b.what)
+		// The password is the key's passphrase.
+		if !b.has("ssh_key") {
+			r.problem(b.at, "%s has no ssh_key, without which nothing proves to the other side who asks; add ssh_key = \"/etc/plumbline/ssh_key\"", b.what)
 		}
-		if b.has("username") && !b.has("password") && !b.has("token") {
+	case u.Scheme == "file":
+		refuse("a directory needs no sign-in; take it out", "username", "password", "ssh_key", "known_hosts")
+	default:
+		refuse("only an ssh:// url uses it; take it out", "ssh_key", "known_hosts")
+		if b.has("username") && !b.has("password") {
 			r.problem(b.nameAt("username"), "%s has a username and nothing to prove it; add password = env(\"…\")", b.what)
 		}
 	}

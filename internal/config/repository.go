@@ -76,8 +76,8 @@ func (r *reader) project(b *body, f Forge, t text) {
 	case path.Clean(p) != p || p == "." || strings.HasPrefix(p, "/") || strings.HasPrefix(p, "..") || strings.HasPrefix(p, "-") || hasControl(p):
 		r.problem(t.at, "project %s of %s must be a plain path such as \"platform/infra\": without \"..\", nor a slash at its ends", t, b.what)
 		return
-	case f.Kind == "gitea" && strings.Count(p, "/") != 1:
-		r.problem(t.at, "project %s of %s must be OWNER/NAME, as in its address on Gitea", t, b.what)
+	case f.Kind == "gitea" && (strings.Count(p, "/") != 1 || strings.HasSuffix(p, ".git")):
+		r.problem(t.at, "project %s of %s must be OWNER/NAME, as in its address on Gitea, without \".git\"", t, b.what)
 		return
 	}
 	// Two repository blocks would each keep a note on the same merge request and overwrite the other's.
