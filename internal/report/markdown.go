@@ -46,20 +46,14 @@ func cell(s string) string {
 	return strings.Join(parts, "")
 }
 
-// code is a code span that nothing in s can end, also inside a table.
+// code is a code span. What could be mistaken for anything else by some renderer (a table ends a code span at a bar, escaped or not) becomes
+// escaped text instead.
 func code(s string) string {
 	s = oneLine(s)
-	if strings.Contains(s, "|") {
-		return text(s) // a table ends a code span at a bar, escaped or not, in some renderers
+	if s == "" || strings.ContainsAny(s, "|<>`&") {
+		return text(s)
 	}
-	if s == "" {
-		return "` `"
-	}
-	fence := strings.Repeat("`", longestRun(s, '`')+1)
-	if strings.HasPrefix(s, "`") || strings.HasSuffix(s, "`") {
-		return fence + " " + s + " " + fence
-	}
-	return fence + s + fence
+	return "`" + s + "`"
 }
 
 // fenced is a code block that nothing in s can end.

@@ -348,7 +348,7 @@ func stackDetails(b *strings.Builder, d NoteData, r NoteRow, level detail) {
 	if len(lines) == 0 {
 		return
 	}
-	fmt.Fprintf(b, "<details><summary><b>%s</b> · %s</summary>\n\n", html.EscapeString(oneLine(r.Run.Stack.Name)), html.EscapeString(r.Plan.Summary.String()))
+	fmt.Fprintf(b, "<details><summary><b>%s</b> · %s</summary>\n\n", html.EscapeString(oneLine(r.Run.Stack.Environment+" · "+r.Run.Stack.Name)), html.EscapeString(r.Plan.Summary.String()))
 	b.WriteString(fenced("diff", strings.Join(lines, "\n")))
 	b.WriteString("</details>\n")
 }

@@ -241,11 +241,11 @@ func Marker(repo, id string) string {
 
 func safeMarker(s string) string {
 	return strings.Map(func(r rune) rune {
-		if r == '<' || r == '>' || r == '-' && strings.Contains(s, "--") || r < ' ' {
+		if r == '<' || r == '>' || r == '!' || r == '-' && strings.Contains(s, "--") {
 			return '_'
 		}
-		return r
-	}, s)
+		return printable(r)
+	}, oneLine(s))
 }
 
 func (r *Reporter) tellMR(ctx context.Context, v view) (bool, error) {
