@@ -232,7 +232,7 @@ func (s *releaseServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "application/zip")
 		body = archive
 		if s.tamper {
-			body = archiveOf(s.t, "6.6.6", []byte("evil"))
+			body = archiveOf(s.t, "6.6.6")
 		}
 	}
 	w.Header().Set("Content-Length", fmt.Sprint(len(body)))
@@ -241,19 +241,15 @@ func (s *releaseServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-func archiveOf(t *testing.T, version string, program []byte) []byte {
+// archiveOf is a release with a program that does nothing but tell its version.
+func archiveOf(t *testing.T, version string) []byte {
 	var b bytes.Buffer
 	z := zip.NewWriter(&b)
-	for name, content := range map[string][]byte{"terraform": program, "version": []byte(version)} {
-		f, err := z.Create(name)
-		if err == nil {
-			_, err = f.Write(content)
-		}
-		if err != nil {
-			t.Error(err)
-		}
+	f, err := z.Create("terraform")
+	if err == nil {
+		_, err = fmt.Fprintf(f, "#!/bin/sh\necho '{\"terraform_version\": \"%s\"}'\n", version)
 	}
-	if err := z.Close(); err != nil {
+	if err = errors.Join(err, z.Close()); err != nil {
 		t.Error(err)
 	}
 	return b.Bytes()
@@ -261,21 +257,13 @@ func archiveOf(t *testing.T, version string, program []byte) []byte {
 
 func newReleases(t *testing.T, versions ...string) (*releaseServer, *Engines) {
 	t.Helper()
-	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	program, err := os.ReadFile(self)
-	if err != nil {
-		t.Fatal(err)
-	}
 	entity, err := openpgp.NewEntity("test", "", "test@example.com", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	s := &releaseServer{t: t, entity: entity, zips: map[string][]byte{}}
 	for _, v := range versions {
-		s.zips[v] = archiveOf(t, v, program)
+		s.zips[v] = archiveOf(t, v)
 	}
 	server := httptest.NewServer(s)
 	t.Cleanup(server.Close)

@@ -1,0 +1,257 @@
+package runner
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"path"
+	"path/filepath"
+	"strings"
+	"sync"
+
+	"github.com/plumbline/plumbline/internal/plumbline"
+	"github.com/plumbline/plumbline/internal/redact"
+	"github.com/plumbline/plumbline/internal/terraform"
+)
+
+// journal writes down what Terraform says: masked, for people and for machines. Nothing it does fails, since a Terraform whose
+// output is not taken stops in the middle of its work; what cannot be written is lost.
+type journal struct {
+	log, events io.Writer
+	src, dir    string // the checkout; the root module within it, slash-separated
+	ownVars     string // path of the variable file that Plumbline writes
+
+	mu    sync.Mutex
+	mask  *redact.Masker
+	heard // since the last call of listen
+}
+
+// heard is what one command said.
+type heard struct {
+	diagnostics []plumbline.Diagnostic // masked, with files relative to the repository
+	created     []plumbline.Created
+	completed   bool // an apply came to a good end
+}
+
+// listen forgets what was heard before.
+func (j *journal) listen() {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.heard = heard{}
+}
+
+func (j *journal) said() heard {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.heard
+}
+
+// hide masks more from now on.
+func (j *journal) hide(secrets []string) {
+	if len(secrets) == 0 {
+		return
+	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.mask = j.mask.With(secrets...)
+}
+
+func (j *journal) masker() *redact.Masker {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.mask
+}
+
+// note writes a line of our own for people.
+func (j *journal) note(format string, args ...any) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.text(fmt.Sprintf(format, args...))
+}
+
+func (j *journal) text(s string) {
+	_, _ = io.WriteString(j.log, strings.TrimRight(j.mask.String(s), "\n")+"\n")
+}
+
+// line takes a line of Terraform's standard output.
+func (j *journal) line(b []byte) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	e, ok := terraform.ParseEvent(b)
+	if !ok {
+		if len(b) > 0 {
+			j.text(string(b))
+		}
+		return
+	}
+	_, _ = io.WriteString(j.events, maskJSON(j.mask, string(b))+"\n")
+	if e.Done != nil {
+		j.created = append(j.created, plumbline.Created{Address: j.mask.String(e.Done.Address), Action: e.Done.Action, ID: j.mask.String(e.Done.ID)})
+	}
+	if e.Operation == "apply" {
+		j.completed = true
+	}
+	if e.Diagnostic != nil {
+		if d := *e.Diagnostic; !j.noise(d) {
+			d = j.place(d)
+			j.diagnostics = append(j.diagnostics, d)
+			j.text(render(d))
+		}
+		return
+	}
+	// What to do next on a terminal is no news here.
+	if !strings.HasPrefix(e.Message, "You may now begin working with ") {
+		j.text(e.Message)
+	}
+}
+
+// errLine takes a line of Terraform's standard error.
+func (j *journal) errLine(b []byte) {
+	if len(b) > 0 {
+		j.note("%s", b)
+	}
+}
+
+// noise reports whether a message is about nothing but that a stack does not use every variable of its environment.
+func (j *journal) noise(d plumbline.Diagnostic) bool {
+	return d.Severity == "warning" &&
+		(d.Summary == "Value for undeclared variable" && strings.Contains(d.Detail, j.ownVars) || d.Summary == "Values for undeclared variables")
+}
+
+// place masks a message and makes its file relative to the repository.
+func (j *journal) place(d plumbline.Diagnostic) plumbline.Diagnostic {
+	if base := filepath.Base(d.File); base == varsFile || base == backendFile {
+		// Nobody can look there; it is the operator's configuration, written down for Terraform.
+		d.File, d.Line, d.Snippet = "", 0, ""
+		d.Detail += " (This is about vars or backend in Plumbline's configuration.)"
+	}
+	if d.File != "" {
+		file := filepath.ToSlash(d.File)
+		if rel, err := filepath.Rel(j.src, d.File); err == nil && filepath.IsAbs(d.File) && filepath.IsLocal(rel) {
+			d.File = filepath.ToSlash(rel)
+		} else if !path.IsAbs(file) {
+			d.File = path.Join(j.dir, file)
+		}
+	}
+	for _, s := range []*string{&d.Summary, &d.Detail, &d.Address, &d.File, &d.Snippet} {
+		*s = j.mask.String(*s)
+	}
+	return d
+}
+
+// placed is place for whoever does not hold the journal.
+func (j *journal) placed(d plumbline.Diagnostic) plumbline.Diagnostic {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.place(d)
+}
+
+// render is a message as people read it in the log.
+func render(d plumbline.Diagnostic) string {
+	var b strings.Builder
+	title := "Error"
+	if d.Severity == "warning" {
+		title = "Warning"
+	}
+	fmt.Fprintf(&b, "\n%s: %s\n", title, d.Summary)
+	if d.File != "" {
+		fmt.Fprintf(&b, "  %s:%d", d.File, d.Line)
+		if d.Address != "" {
+			fmt.Fprintf(&b, ", %s", d.Address)
+		}
+		b.WriteString("\n")
+		for line := range strings.Lines(d.Snippet) {
+			b.WriteString("    | " + strings.TrimRight(line, "\n") + "\n")
+		}
+	} else if d.Address != "" {
+		fmt.Fprintf(&b, "  %s\n", d.Address)
+	}
+	for line := range strings.Lines(d.Detail) {
+		b.WriteString("  " + strings.TrimRight(line, "\n") + "\n")
+	}
+	return b.String()
+}
+
+// maskPlan masks every text of a plan in which a secret can turn up that the plan does not mark as sensitive.
+func maskPlan(m *redact.Masker, p *plumbline.Plan) {
+	for _, list := range [][]plumbline.Change{p.Changes, p.Drift} {
+		for i := range list {
+			c := &list[i]
+			for _, s := range []*string{&c.Address, &c.Previous, &c.Importing} {
+				*s = m.String(*s)
+			}
+			for k := range c.ReplacePaths {
+				c.ReplacePaths[k] = m.String(c.ReplacePaths[k])
+			}
+			maskAttributes(m, c.Attributes)
+		}
+	}
+	for i := range p.Outputs {
+		o := &p.Outputs[i]
+		o.Before, o.After = maskJSON(m, o.Before), maskJSON(m, o.After)
+	}
+}
+
+func maskAttributes(m *redact.Masker, list []plumbline.Attribute) {
+	for i := range list {
+		a := &list[i]
+		a.Path, a.Before, a.After = m.String(a.Path), maskJSON(m, a.Before), maskJSON(m, a.After)
+	}
+}
+
+func maskDifferences(m *redact.Masker, list []plumbline.Difference) {
+	for i := range list {
+		list[i].Address = m.String(list[i].Address)
+		maskAttributes(m, list[i].Attributes)
+	}
+}
+
+// maskJSON masks the strings inside a JSON text: a string that holds JSON or quoted text itself has its secrets escaped twice, which masking
+// the text as it is would not find. What is not JSON is masked as text.
+func maskJSON(m *redact.Masker, text string) string {
+	if text == "" {
+		return ""
+	}
+	dec := json.NewDecoder(strings.NewReader(text))
+	dec.UseNumber()
+	var v any
+	if err := dec.Decode(&v); err != nil || dec.More() {
+		return m.String(text)
+	}
+	v, changed := maskValue(m, v)
+	if !changed {
+		return m.String(text) // a secret may still be a number, or reach across strings
+	}
+	var b strings.Builder
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(v); err != nil {
+		return plumbline.Masked // cannot be: v came from a decoder
+	}
+	return m.String(strings.TrimSuffix(b.String(), "\n"))
+}
+
+func maskValue(m *redact.Masker, v any) (masked any, changed bool) {
+	switch v := v.(type) {
+	case string:
+		s := m.String(v)
+		return s, s != v
+	case []any:
+		for i := range v {
+			var c bool
+			v[i], c = maskValue(m, v[i])
+			changed = changed || c
+		}
+	case map[string]any:
+		for k, e := range v {
+			e, c := maskValue(m, e)
+			if name := m.String(k); name != k {
+				delete(v, k)
+				k, c = name, true
+			}
+			v[k] = e
+			changed = changed || c
+		}
+	}
+	return v, changed
+}

@@ -1,0 +1,432 @@
+package runner
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/plumbline/plumbline/internal/plumbline"
+	"github.com/plumbline/plumbline/internal/terraform"
+	"github.com/plumbline/plumbline/internal/tfplan"
+)
+
+const (
+	deployLock = 30 * time.Second // how long the plan of a deployment waits for the state's lock; others plan without
+	applyLock  = time.Minute      // how long an apply waits for it
+
+	// What a plan marks as sensitive is masked in text, too. Short values are left out: they would mask half the log.
+	minSensitive  = 6
+	maxSensitives = 1000
+)
+
+// stop is an error that already is an outcome.
+type stop struct{ plumbline.Outcome }
+
+func (stop) Error() string { return "the phase has ended" }
+
+// finish turns an error of a phase into its outcome.
+func (c *child) finish(out plumbline.Outcome, err error) plumbline.Outcome {
+	if err == nil {
+		return out
+	}
+	var s stop
+	if errors.As(err, &s) {
+		return s.Outcome
+	}
+	return c.internal(err)
+}
+
+func (c *child) plan(ctx context.Context) plumbline.Outcome {
+	out, err := c.makePlan(ctx)
+	if err != nil {
+		// A saved plan holds the state in clear; nobody will ask for this one.
+		if err := os.Remove(c.path(planFile)); err != nil && !errors.Is(err, os.ErrNotExist) {
+			fmt.Fprintln(os.Stderr, "plumbline runner:", err)
+		}
+	}
+	return c.finish(out, err)
+}
+
+func (c *child) makePlan(ctx context.Context) (plumbline.Outcome, error) {
+	dir, err := c.prepare(ctx, false)
+	if err != nil {
+		return plumbline.Outcome{}, err
+	}
+	o := terraform.PlanOptions{Out: c.path(planFile), Destroy: c.Job.Destroy}
+	if c.Job.Kind == plumbline.KindDeploy || c.Job.Kind == plumbline.KindDestroy {
+		o.LockTimeout = deployLock
+	}
+	if o.VarFiles, err = c.varFiles(); err != nil {
+		return plumbline.Outcome{}, err
+	}
+	defer c.remove(varsFile)
+	full, err := c.planOnce(ctx, dir, o)
+	if err != nil {
+		return plumbline.Outcome{}, err
+	}
+	if c.Job.HadState && full.NoState {
+		return plumbline.Outcome{}, c.fail(plumbline.FailState,
+			fmt.Sprintf("%s had a state, and now there is none: the plan would create everything once more.", c.Job.Stack.Name),
+			"Look at the backend's configuration and bring the state back from its history; nothing was changed.", nil)
+	}
+	out := plumbline.Outcome{Plan: &full, PlanFile: o.Out}
+	if c.Job.Kind == plumbline.KindDrift && full.HasChanges() {
+		// Only a plan that does not look at reality tells what Git asks for apart from what has changed outside.
+		o.Out, o.NoRefresh = c.path(storedFile), true
+		defer c.remove(storedFile)
+		c.j.note("")
+		stored, err := c.planOnce(ctx, dir, o)
+		if err != nil {
+			return plumbline.Outcome{}, err
+		}
+		out.Differences, out.Unapplied = tfplan.Classify(full, stored)
+		maskDifferences(c.j.masker(), out.Differences)
+	}
+	maskPlan(c.j.masker(), &full)
+	return out, nil
+}
+
+// planOnce makes one plan and reads it back, not masked yet.
+func (c *child) planOnce(ctx context.Context, dir *terraform.Dir, o terraform.PlanOptions) (plumbline.Plan, error) {
+	c.say("plan", o.NoRefresh)
+	if _, err := dir.Plan(ctx, o); err != nil {
+		return plumbline.Plan{}, c.failed(ctx, plumbline.FailPlan, "plan", err)
+	}
+	// It holds the state in clear, and Terraform makes it readable for all.
+	if err := os.Chmod(o.Out, 0o600); err != nil {
+		return plumbline.Plan{}, err
+	}
+	var p plumbline.Plan
+	var sensitive []string
+	seen := map[string]bool{}
+	var readErr error
+	err := dir.Show(ctx, o.Out, func(r io.Reader) error {
+		p, readErr = tfplan.Read(r, tfplan.Options{Key: c.DigestKey, Secrets: func(s string) {
+			if len(s) >= minSensitive && len(sensitive) < maxSensitives && !seen[s] {
+				seen[s] = true
+				sensitive = append(sensitive, s)
+			}
+		}})
+		return readErr
+	})
+	c.j.hide(sensitive)
+	if err != nil {
+		return p, c.failed(ctx, plumbline.FailPlan, "show", err)
+	}
+	p.Engine = c.Binary.Name
+	if p.Version == "" {
+		p.Version = c.Binary.Version
+	}
+	return p, nil
+}
+
+func (c *child) apply(ctx context.Context) plumbline.Outcome {
+	return c.finish(c.applyPlan(ctx))
+}
+
+func (c *child) applyPlan(ctx context.Context) (plumbline.Outcome, error) {
+	if _, err := os.Stat(c.path(planFile)); err != nil {
+		return plumbline.Outcome{}, c.fail(plumbline.FailArtifact, "The saved plan of "+c.Job.Stack.Name+" is missing.", "Retry the run: it plans again.", nil)
+	}
+	dir, err := c.prepare(ctx, c.initialized())
+	if err != nil {
+		return plumbline.Outcome{}, err
+	}
+	// One that came with the checkout says nothing about this apply.
+	errored := filepath.Join(c.module, "errored.tfstate")
+	if err := os.Remove(errored); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return plumbline.Outcome{}, err
+	}
+	c.say("apply", false)
+	err = dir.Apply(ctx, c.path(planFile), applyLock)
+	said := c.j.said()
+	out := plumbline.Outcome{Created: said.created}
+	if _, statErr := os.Stat(errored); statErr == nil {
+		out.StateFile = errored
+	}
+	switch {
+	case err == nil, said.completed && out.StateFile == "" && !hasError(said.diagnostics):
+		// Terraform was told to stop when it had already done everything.
+		out.Applied = true
+		return out, nil
+	case stale(said.diagnostics):
+		out.Stale = true
+		return out, nil
+	}
+	ended := c.failed(ctx, plumbline.FailApply, "apply", err)
+	ended.Created, ended.StateFile = out.Created, out.StateFile
+	if f := ended.Failure; f != nil && out.StateFile != "" {
+		f.Text += " The new state could not be saved; it is kept."
+		f.Next = "Push the kept state (`terraform state push`) once the backend is back, before anything else."
+	}
+	return plumbline.Outcome{}, ended
+}
+
+// stale reports whether Terraform refused a saved plan because of the state, not of the plan. Both engines use these words.
+func stale(list []plumbline.Diagnostic) bool {
+	for _, d := range list {
+		if d.Summary == "Saved plan is stale" || d.Summary == "Saved plan does not match the given state" {
+			return true
+		}
+	}
+	return false
+}
+
+func hasError(list []plumbline.Diagnostic) bool {
+	for _, d := range list {
+		if d.Severity == "error" {
+			return true
+		}
+	}
+	return false
+}
+
+// ready is what init was done with.
+type ready struct {
+	Binary terraform.Binary
+	Module string
+}
+
+// initialized reports whether a plan in this very directory has left everything that an apply needs.
+func (c *child) initialized() bool {
+	var r ready
+	if readJSON(c.path(readyFile), &r) != nil || r != (ready{c.Binary, c.module}) {
+		return false
+	}
+	_, err := os.Stat(filepath.Join(c.module, ".terraform"))
+	return err == nil
+}
+
+// prepare makes Terraform ready in the root module: configuration, init, workspace.
+func (c *child) prepare(ctx context.Context, initialized bool) (*terraform.Dir, error) {
+	if !filepath.IsLocal(filepath.FromSlash(c.Job.Spec.Dir)) {
+		return nil, c.fail(plumbline.FailConfig, fmt.Sprintf("The directory %q of the stack is outside of the repository.", c.Job.Spec.Dir), "", nil)
+	}
+	if info, err := os.Stat(c.module); err != nil || !info.IsDir() {
+		return nil, c.fail(plumbline.FailConfig, fmt.Sprintf("There is no directory %q in the commit.", c.Job.Spec.Dir), "", nil)
+	}
+	rc, err := terraform.CLIConfig(c.Mirror)
+	if err != nil {
+		return nil, c.fail(plumbline.FailInit, upper(err.Error())+".", "Look at terraform.providers.mirror in the configuration.", nil)
+	}
+	if err := writeWhole(c.path(rcFile), rc, false); err != nil {
+		return nil, err
+	}
+	var vars []plumbline.EnvVar
+	for _, v := range c.Env {
+		vars = append(vars, plumbline.EnvVar{Name: v.Name, Value: plumbline.NewSecret(v.Value), Sensitive: v.Sensitive})
+	}
+	env, err := terraform.Env(terraform.EnvConfig{Home: c.path(homeDir), Tmp: c.path(tmpDir), CLIConfig: c.path(rcFile), Vars: vars})
+	if err != nil {
+		return nil, c.fail(plumbline.FailConfig, upper(err.Error())+".", "Take it out of env in the configuration.", nil)
+	}
+	dir, err := terraform.NewDir(terraform.DirConfig{Binary: c.Binary, Path: c.module, Env: env, Line: c.j.line, ErrLine: c.j.errLine})
+	if err != nil {
+		return nil, err
+	}
+	if initialized {
+		return dir, nil
+	}
+	if err := c.init(ctx, dir); err != nil {
+		return nil, err
+	}
+	return dir, writeJSON(c.path(readyFile), ready{c.Binary, c.module}, false)
+}
+
+func (c *child) init(ctx context.Context, dir *terraform.Dir) error {
+	// What a commit brings along in this place is nothing that Terraform itself has verified.
+	if err := os.RemoveAll(filepath.Join(c.module, ".terraform")); err != nil {
+		return err
+	}
+	var o terraform.InitOptions
+	if len(c.Backend) > 0 {
+		o.BackendConfig = c.path(backendFile)
+		b, err := settings(c.Backend, map[string]string{"{stack}": c.Job.Stack.Name})
+		if err != nil {
+			return c.fail(plumbline.FailConfig, upper(err.Error())+".", "Look at backend in the configuration.", nil)
+		}
+		if err := writeWhole(o.BackendConfig, b, false); err != nil {
+			return err
+		}
+		defer c.remove(backendFile)
+	}
+	c.say("init", false)
+	if err := dir.Init(ctx, o); err != nil {
+		return c.failed(ctx, plumbline.FailInit, "init", err)
+	}
+	if ws := c.Job.Spec.Workspace; ws != "" && ws != "default" {
+		c.j.listen()
+		c.j.note("Workspace %s", ws)
+		if err := dir.Workspace(ctx, ws); err != nil {
+			return c.failed(ctx, plumbline.FailInit, "workspace", err)
+		}
+	}
+	return nil
+}
+
+// varFiles lists the variable files: the stack's own, then the operator's values, which win.
+func (c *child) varFiles() ([]string, error) {
+	var files []string
+	for _, f := range c.Job.Spec.VarFiles {
+		rel := path.Join(c.Job.Spec.Dir, f)
+		if path.IsAbs(f) || !filepath.IsLocal(filepath.FromSlash(rel)) {
+			return nil, c.fail(plumbline.FailConfig, fmt.Sprintf("The variable file %q is outside of the repository.", f), "", nil)
+		}
+		files = append(files, filepath.Join(c.run0, srcDir, filepath.FromSlash(rel)))
+	}
+	if len(c.Vars) == 0 {
+		return files, nil
+	}
+	b, err := settings(c.Vars, nil)
+	if err != nil {
+		return nil, c.fail(plumbline.FailConfig, upper(err.Error())+".", "Look at vars in the configuration.", nil)
+	}
+	if err := writeWhole(c.path(varsFile), b, false); err != nil {
+		return nil, err
+	}
+	return append(files, c.path(varsFile)), nil
+}
+
+// settings is a file of values in Terraform's JSON syntax. Tokens are replaced inside of strings.
+func settings(vars []wireVar, tokens map[string]string) ([]byte, error) {
+	doc := map[string]json.RawMessage{}
+	for _, v := range vars {
+		text := v.JSON
+		for token, value := range tokens {
+			quoted, err := json.Marshal(value)
+			if err != nil {
+				return nil, err
+			}
+			text = strings.ReplaceAll(text, token, string(quoted[1:len(quoted)-1]))
+		}
+		if !json.Valid([]byte(text)) {
+			return nil, fmt.Errorf("the value of %s is not JSON", v.Name) // the value itself may be a secret
+		}
+		doc[v.Name] = json.RawMessage(text)
+	}
+	return json.Marshal(doc)
+}
+
+// say begins a command in the log.
+func (c *child) say(command string, stored bool) {
+	c.j.listen()
+	if stored {
+		c.j.note("$ %s %s -refresh=false", c.Binary.Name, command)
+	} else {
+		c.j.note("$ %s %s", c.Binary.Name, command)
+	}
+}
+
+func (c *child) remove(name string) {
+	if err := os.Remove(c.path(name)); err != nil && !errors.Is(err, os.ErrNotExist) {
+		fmt.Fprintln(os.Stderr, "plumbline runner:", err) // Clear removes it with the directory
+	}
+}
+
+// fail is a failure found by ourselves.
+func (c *child) fail(kind plumbline.FailureKind, text, next string, list []plumbline.Diagnostic) stop {
+	m := c.j.masker()
+	f := &plumbline.Failure{Kind: kind, Text: m.String(text), Next: m.String(next), Diagnostics: list}
+	c.j.note("\n%s", f.Text)
+	return stop{plumbline.Outcome{Failure: f}}
+}
+
+// internal is a failure that is nobody's fault but Plumbline's or the machine's.
+func (c *child) internal(err error) plumbline.Outcome {
+	return c.fail(plumbline.FailInternal, fmt.Sprintf("Plumbline itself failed while it worked on %s: %v.", c.Job.Stack.Name, err),
+		"Retry the run; if it fails again, look at the daemon's log and the disk.", nil).Outcome
+}
+
+// failed is a command that did not do what it was told: because it was stopped, because it was killed, or for reasons of its own.
+func (c *child) failed(ctx context.Context, kind plumbline.FailureKind, command string, err error) stop {
+	said := c.j.said()
+	list := said.diagnostics
+	var cmd *terraform.CommandError
+	if errors.As(err, &cmd) && !hasError(list) {
+		for _, d := range terraform.TextDiagnostics(cmd.Stderr) {
+			list = append(list, c.j.placed(d))
+		}
+	}
+	slices.SortStableFunc(list, func(a, b plumbline.Diagnostic) int { return strings.Compare(a.Severity, b.Severity) }) // errors first
+	if len(list) > maxDiagnostics {
+		list = list[:maxDiagnostics]
+	}
+	name := c.Job.Stack.Name
+	step := c.Binary.Name + " " + command
+	uncertain := ""
+	if kind == plumbline.FailApply {
+		uncertain = " What it had done by then is listed; more may have been done."
+	}
+	cause := context.Cause(ctx)
+	switch {
+	case errors.Is(cause, errTimeout):
+		how := "was interrupted"
+		if c.killed.Load() {
+			how = "did not stop when asked, and was killed"
+		}
+		return c.fail(plumbline.FailTimeout, fmt.Sprintf("%s of %s took longer than %v and %s.%s", step, name, c.Timeout, how, uncertain),
+			"Look at the log for what it waited for.", list)
+	case cause != nil:
+		if c.Job.Phase == plumbline.PhasePlan {
+			return stop{plumbline.Outcome{Interrupted: true}}
+		}
+		if kind != plumbline.FailApply {
+			s := c.fail(plumbline.FailApply, fmt.Sprintf("%s of %s was asked to stop; nothing was applied.", step, name), "", list)
+			s.Interrupted = true
+			return s
+		}
+		text := fmt.Sprintf("%s of %s was asked to stop, and stopped.", step, name)
+		next := "Look at what was done; a retry plans the rest."
+		if c.killed.Load() {
+			text = fmt.Sprintf("%s of %s was asked to stop, did not within %v, and was killed.%s", step, name, c.Grace, uncertain)
+			next = "Make sure that the state knows what was created, and release its lock, before the run is retried."
+		}
+		s := c.fail(kind, text, next, list)
+		s.Interrupted = true
+		return s
+	case terraform.Killed(err):
+		return c.fail(kind, fmt.Sprintf("%s of %s was killed from outside, most likely because memory ran out.%s", step, name, uncertain),
+			"Give this machine more memory or fewer workers.", list)
+	}
+	text := fmt.Sprintf("%s of %s failed", step, name)
+	if d, ok := firstError(list); ok {
+		text += ": " + strings.TrimSuffix(strings.Join(strings.Fields(d.Summary), " "), ".")
+		if d.File != "" {
+			text += fmt.Sprintf(" (%s:%d)", d.File, d.Line)
+		}
+	} else {
+		text += fmt.Sprintf(": %v", err)
+	}
+	if kind == plumbline.FailInit && inFiles(list) {
+		kind = plumbline.FailConfig
+	}
+	return c.fail(kind, text+".", "", list)
+}
+
+// maxDiagnostics is how many messages a failure keeps; the log has all.
+const maxDiagnostics = 50
+
+func firstError(list []plumbline.Diagnostic) (plumbline.Diagnostic, bool) {
+	for _, d := range list {
+		if d.Severity == "error" {
+			return d, true
+		}
+	}
+	return plumbline.Diagnostic{}, false
+}
+
+// inFiles reports whether the first error is about a place in the stack's files.
+func inFiles(list []plumbline.Diagnostic) bool {
+	d, ok := firstError(list)
+	return ok && d.File != ""
+}
+
+func upper(s string) string { return strings.ToUpper(s[:1]) + s[1:] }

@@ -1,0 +1,788 @@
+package runner
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/plumbline/plumbline/internal/plumbline"
+	"github.com/plumbline/plumbline/internal/testenv"
+)
+
+// each runs a test with every engine of the machine.
+func each(t *testing.T, f func(*testing.T, testenv.Engine)) {
+	t.Parallel()
+	for _, e := range testenv.Engines(t) {
+		t.Run(e.Name, func(t *testing.T) {
+			t.Parallel()
+			f(t, e)
+		})
+	}
+}
+
+const local = "terraform {\n  backend \"local\" {}\n}\n"
+
+// slow takes a while to create, in seconds.
+func slow(seconds string) string {
+	return local + `
+resource "terraform_data" "first" { input = "first" }
+resource "terraform_data" "slow" {
+  input = terraform_data.first.output
+  provisioner "local-exec" {
+    interpreter = ["sleep"]
+    command     = "` + seconds + `"
+  }
+}
+`
+}
+
+func TestPlanApplyClean(t *testing.T) {
+	each(t, func(t *testing.T, e testenv.Engine) {
+		s := newSite(t, HostConfig{Engines: engine(e, "")})
+		j := s.job(map[string]string{"main.tf": local + `
+variable "region" {}
+variable "size" { default = 1 }
+resource "terraform_data" "a" { input = "${var.region}-${var.size}" }
+output "a" { value = terraform_data.a.output }
+`, "prod.tfvars": "region = \"from the file\"\nsize = 3\n"})
+		j.Spec.VarFiles = []string{"prod.tfvars"}
+		j.Vars = []plumbline.Variable{{Name: "region", JSON: plumbline.NewSecret(`"eu"`)}, {Name: "unused", JSON: plumbline.NewSecret(`{"a":1}`)}}
+		j.Backend = s.backend()
+		// A .terraform that a commit brings along is not used.
+		evil := filepath.Join(s.host.Dir(j.Run), srcDir, "live/net/.terraform/terraform.tfstate")
+		if err := errors.Join(os.MkdirAll(filepath.Dir(evil), 0o700), os.WriteFile(evil, []byte("evil"), 0o600)); err != nil {
+			t.Fatal(err)
+		}
+
+		out, log := s.do(j)
+		if out.Plan == nil || out.Failure != nil || out.Plan.Summary.Create != 1 || !out.Plan.NoState || out.Plan.Engine != e.Name || out.Plan.Version != e.Version {
+			t.Fatalf("plan: %s\n%s", describe(out), log)
+		}
+		if got := out.Plan.Changes[0].Attributes; !slices.ContainsFunc(got, func(a plumbline.Attribute) bool { return a.After == `"eu-3"` }) {
+			t.Errorf("attributes: %+v", got)
+		}
+		if out.PlanFile != filepath.Join(s.host.Dir(j.Run), "tfplan") {
+			t.Errorf("plan file: %s", out.PlanFile)
+		}
+		for _, want := range []string{"$ " + e.Name + " init\n", "$ " + e.Name + " plan\n", e.Version, "terraform_data.a: Plan to create"} {
+			if !strings.Contains(log, want) {
+				t.Errorf("no %q in the log:\n%s", want, log)
+			}
+		}
+		if strings.Contains(log, "undeclared") || strings.Contains(log, "You may now begin") {
+			t.Errorf("noise in the log:\n%s", log)
+		}
+		digest := out.Plan.Digest
+
+		out, log = s.do(applyOf(j))
+		if !out.Applied || len(out.Created) != 1 || out.Created[0].Address != "terraform_data.a" || out.Created[0].Action != plumbline.ActionCreate || out.Created[0].ID == "" {
+			t.Fatalf("apply: %s\n%s", describe(out), log)
+		}
+		if strings.Contains(log, "init") || !strings.Contains(log, "$ "+e.Name+" apply\n") {
+			t.Errorf("the apply did not begin where the plan ended:\n%s", log)
+		}
+		events, err := os.ReadFile(filepath.Join(s.host.Dir(j.Run), "events.jsonl"))
+		if err != nil || !bytes.Contains(events, []byte(`"apply_complete"`)) {
+			t.Errorf("events: %v\n%s", err, events)
+		}
+		state := strings.ReplaceAll(strings.Trim(j.Backend[0].JSON.Reveal(), `"`), "{stack}", "live/net")
+		if _, err := os.Stat(state); err != nil {
+			t.Errorf("the backend's {stack}: %v", err)
+		}
+
+		again := s.job(map[string]string{"main.tf": local + `resource "terraform_data" "a" { input = "eu-3" }` + "\noutput \"a\" { value = terraform_data.a.output }\n"})
+		again.Backend, again.HadState = j.Backend, true
+		if out, log = s.do(again); out.Plan == nil || out.Plan.HasChanges() || out.Plan.Digest == digest {
+			t.Errorf("the second plan: %s\n%s", describe(out), log)
+		}
+		destroy := s.job(map[string]string{"main.tf": local})
+		destroy.Backend, destroy.HadState, destroy.Destroy, destroy.Kind = j.Backend, true, true, plumbline.KindDestroy
+		if out := s.applied(destroy); len(out.Created) != 1 || out.Created[0].Action != plumbline.ActionDelete {
+			t.Errorf("destroy: %s", describe(out))
+		}
+	})
+}
+
+// An apply that finds no .terraform, because the run's directory was made anew, does init itself.
+func TestApplyInNewDirectory(t *testing.T) {
+	each(t, func(t *testing.T, e testenv.Engine) {
+		s := newSite(t, HostConfig{Engines: engine(e, "")})
+		files := map[string]string{"main.tf": local + `resource "terraform_data" "a" { input = terraform.workspace }`}
+		j := s.job(files)
+		j.Backend, j.Spec.Workspace = s.backend(), "blue"
+		out, log := s.do(j)
+		if out.Plan == nil {
+			t.Fatalf("plan: %s\n%s", describe(out), log)
+		}
+		saved, err := os.ReadFile(out.PlanFile)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := s.host.Clear(j.Run); err != nil {
+			t.Fatal(err)
+		}
+		s.next--
+		s.job(files)
+		if err := os.WriteFile(filepath.Join(s.host.Dir(j.Run), "tfplan"), saved, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if out, log = s.do(applyOf(j)); !out.Applied || !strings.Contains(log, "init") {
+			t.Fatalf("apply: %s\n%s", describe(out), log)
+		}
+		// The workspace is there now, and its state is not the default one's.
+		again := s.job(files)
+		again.Backend, again.Spec.Workspace, again.HadState = j.Backend, "blue", true
+		if out, log = s.do(again); out.Plan == nil || out.Plan.HasChanges() {
+			t.Errorf("blue: %s\n%s", describe(out), log)
+		}
+		def := s.job(files)
+		def.Backend, def.Spec.Workspace = j.Backend, "default"
+		if out, log = s.do(def); out.Plan == nil || !out.Plan.NoState {
+			t.Errorf("default: %s\n%s", describe(out), log)
+		}
+	})
+}
+
+func TestDrift(t *testing.T) {
+	mirror := testenv.ProviderMirror(t)
+	each(t, func(t *testing.T, e testenv.Engine) {
+		s := newSite(t, HostConfig{Engines: engine(e, mirror)})
+		real := t.TempDir()
+		config := func(motd, extra string) map[string]string {
+			return map[string]string{"main.tf": `
+terraform {
+  required_providers {
+    local = { source = "hashicorp/local" }
+  }
+  backend "local" {}
+}
+resource "local_file" "motd" {
+  filename = "` + real + `/motd"
+  content  = "` + motd + `"
+}
+` + extra}
+		}
+		backend := s.backend()
+		check := func(files map[string]string) (plumbline.Outcome, string) {
+			t.Helper()
+			j := s.job(files)
+			j.Kind, j.Backend, j.HadState = plumbline.KindDrift, backend, true
+			out, log := s.do(j)
+			if out.Plan == nil {
+				t.Fatalf("drift: %s\n%s", describe(out), log)
+			}
+			if _, err := os.Stat(filepath.Join(s.host.Dir(j.Run), storedFile)); !errors.Is(err, fs.ErrNotExist) {
+				t.Errorf("the second plan is still there: %v", err)
+			}
+			return out, log
+		}
+		j := s.job(config("hello", ""))
+		j.Backend = backend
+		s.applied(j)
+
+		if out, log := check(config("hello", "")); out.Plan.HasChanges() || len(out.Differences) != 0 || out.Unapplied || strings.Contains(log, "-refresh=false") {
+			t.Errorf("clean: %s\n%s", describe(out), log)
+		}
+		if out, _ := check(config("hello", `resource "terraform_data" "new" {}`)); len(out.Differences) != 0 || !out.Unapplied {
+			t.Errorf("unapplied: %s", describe(out))
+		}
+		if err := os.WriteFile(filepath.Join(real, "motd"), []byte("changed by hand"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if out, log := check(config("hello", "")); len(out.Differences) != 1 || out.Differences[0].Address != "local_file.motd" || out.Unapplied || !strings.Contains(log, "-refresh=false") {
+			t.Errorf("drifted: %s\n%s", describe(out), log)
+		}
+		if out, _ := check(config("hello", `resource "terraform_data" "new" {}`)); len(out.Differences) != 1 || !out.Unapplied {
+			t.Errorf("drifted, unapplied: %s", describe(out))
+		}
+	})
+}
+
+func TestFailures(t *testing.T) {
+	each(t, func(t *testing.T, e testenv.Engine) {
+		for _, tc := range []struct {
+			name   string
+			config string
+			change func(*site, *plumbline.Job)
+			kind   plumbline.FailureKind
+			text   string // part of it
+			place  string // of the first message
+		}{
+			{name: "unclosed", config: "resource \"terraform_data\" \"a\" {\n", kind: plumbline.FailConfig, place: "live/net/main.tf:1"},
+			{name: "provider", config: "terraform {\n  required_providers {\n    x = { source = \"example.invalid/none/x\" }\n  }\n}\nprovider \"x\" {}\n", kind: plumbline.FailInit, text: e.Name + " init of live/net failed: "},
+			{name: "reference", config: "\noutput \"x\" {\n  value = var.nope\n}\n", kind: plumbline.FailPlan, text: "Reference to undeclared input variable (live/net/main.tf:3).", place: "live/net/main.tf:3"},
+			{name: "variable", config: `variable "x" {}`, kind: plumbline.FailPlan, text: "No value for required variable", place: "live/net/main.tf:1"},
+			{name: "backend", config: local, kind: plumbline.FailInit, change: func(s *site, j *plumbline.Job) {
+				j.Backend = []plumbline.Variable{{Name: "bogus", JSON: plumbline.NewSecret("1")}}
+			}},
+			{name: "workspace", config: "", kind: plumbline.FailInit, text: e.Name + " workspace of live/net failed: ", change: func(_ *site, j *plumbline.Job) { j.Spec.Workspace = "not / a name" }},
+			{name: "value", config: "", kind: plumbline.FailConfig, text: "The value of x is not JSON.", change: func(_ *site, j *plumbline.Job) {
+				j.Vars = []plumbline.Variable{{Name: "x", JSON: plumbline.NewSecret("{")}}
+			}},
+			{name: "var file", config: "", kind: plumbline.FailConfig, text: `"../../../secret" is outside`, change: func(_ *site, j *plumbline.Job) { j.Spec.VarFiles = []string{"../../../secret"} }},
+			{name: "no var file", config: "", kind: plumbline.FailPlan, text: "Failed to read variables file", change: func(_ *site, j *plumbline.Job) { j.Spec.VarFiles = []string{"none.tfvars"} }},
+			{name: "directory", config: "", kind: plumbline.FailConfig, text: `no directory "live/gone"`, change: func(_ *site, j *plumbline.Job) { j.Spec.Dir = "live/gone" }},
+			{name: "outside", config: "", kind: plumbline.FailConfig, text: "outside of the repository", change: func(_ *site, j *plumbline.Job) { j.Spec.Dir = "../x" }},
+			{name: "environment", config: "", kind: plumbline.FailConfig, text: "The environment variable HOME cannot be set", change: func(_ *site, j *plumbline.Job) {
+				j.Env = []plumbline.EnvVar{{Name: "HOME", Value: plumbline.NewSecret("/")}}
+			}},
+			{name: "engine", config: "", kind: plumbline.FailEngine, text: "live/net wants " + e.Name + " >= 99; found " + e.Name + " " + e.Version, change: func(_ *site, j *plumbline.Job) { j.Engine = plumbline.EngineRef{Constraint: ">= 99"} }},
+			{name: "state", config: local, kind: plumbline.FailState, text: "live/net had a state", change: func(s *site, j *plumbline.Job) { j.Backend, j.HadState = s.backend(), true }},
+			{name: "phase", config: "", kind: plumbline.FailInternal, text: `there is no phase "dance"`, change: func(_ *site, j *plumbline.Job) { j.Phase = "dance" }},
+			{name: "no plan", config: "", kind: plumbline.FailArtifact, text: "is missing", change: func(_ *site, j *plumbline.Job) { j.Phase = plumbline.PhaseApply }},
+		} {
+			t.Run(tc.name, func(t *testing.T) {
+				t.Parallel()
+				s := newSite(t, HostConfig{Engines: engine(e, "")})
+				j := s.job(map[string]string{"main.tf": tc.config})
+				if tc.change != nil {
+					tc.change(s, &j)
+				}
+				out, log := s.do(j)
+				if out.Failure == nil || out.Failure.Kind != tc.kind || !strings.Contains(out.Failure.Text, tc.text) || out.Plan != nil || out.PlanFile != "" {
+					t.Fatalf("want %s: %s\ngot %s\n%s", tc.kind, tc.text, describe(out), log)
+				}
+				if tc.place != "" {
+					d := out.Failure.Diagnostics
+					if len(d) == 0 || fmt.Sprintf("%s:%d", d[0].File, d[0].Line) != tc.place || !strings.Contains(log, "  "+tc.place) {
+						t.Errorf("want %s: %+v\n%s", tc.place, d, log)
+					}
+				}
+				for _, name := range holdsSecrets {
+					if _, err := os.Stat(filepath.Join(s.host.Dir(j.Run), name)); !errors.Is(err, fs.ErrNotExist) {
+						t.Errorf("%s is still there: %v", name, err)
+					}
+				}
+			})
+		}
+	})
+}
+
+func TestStalePlan(t *testing.T) {
+	each(t, func(t *testing.T, e testenv.Engine) {
+		s := newSite(t, HostConfig{Engines: engine(e, "")})
+		files := map[string]string{"main.tf": local + `
+resource "terraform_data" "a" { input = "x" }
+output "a" { value = "x" }
+`}
+		one, two := s.job(files), s.job(files)
+		one.Backend = s.backend()
+		two.Backend = one.Backend
+		if out, log := s.do(one); out.Plan == nil {
+			t.Fatalf("plan: %s\n%s", describe(out), log)
+		}
+		s.applied(two)
+		if out, log := s.do(applyOf(one)); !out.Stale || out.Failure != nil || out.Applied {
+			t.Fatalf("stale: %s\n%s", describe(out), log)
+		}
+	})
+}
+
+func TestFailedApply(t *testing.T) {
+	each(t, func(t *testing.T, e testenv.Engine) {
+		s := newSite(t, HostConfig{Engines: engine(e, "")})
+		j := s.job(map[string]string{"main.tf": local + `
+resource "terraform_data" "a" {}
+resource "terraform_data" "b" {
+  input = terraform_data.a.id
+  provisioner "local-exec" {
+    interpreter = ["ls"]
+    command     = "/nonexistent"
+  }
+}
+`})
+		j.Backend = s.backend()
+		if out, log := s.do(j); out.Plan == nil {
+			t.Fatalf("plan: %s\n%s", describe(out), log)
+		}
+		out, log := s.do(applyOf(j))
+		if f := out.Failure; f == nil || f.Kind != plumbline.FailApply || len(f.Diagnostics) == 0 || !strings.Contains(f.Text, "local-exec") || f.Diagnostics[0].Address != "terraform_data.b" {
+			t.Errorf("apply: %s\n%s", describe(out), log)
+		}
+		if len(out.Created) == 0 || out.Created[0].Address != "terraform_data.a" {
+			t.Errorf("created: %+v", out.Created)
+		}
+	})
+}
+
+// No secret is in anything but what Terraform itself needs, and nothing is left of that once the run is cleared.
+func TestSecrets(t *testing.T) {
+	const variable, output, environment, own = "hunter2-\"variable\"", "hunter2-output-value", "hunter2-environment", "hunter2-of-the-daemon"
+	each(t, func(t *testing.T, e testenv.Engine) {
+		s := newSite(t, HostConfig{Engines: engine(e, ""), Secrets: []string{own}})
+		j := s.job(map[string]string{"main.tf": local + `
+variable "password" {}
+resource "terraform_data" "unmarked" {
+  input = "password=${var.password}"
+  provisioner "local-exec" {
+    interpreter = ["printenv"]
+    command     = "TOKEN"
+  }
+}
+resource "terraform_data" "marked" { input = sensitive("` + output + `") }
+# It reaches the plan unmarked, too.
+resource "terraform_data" "derived" { input = "` + own + ` and ` + output + `" }
+output "marked" {
+  value     = terraform_data.marked.output
+  sensitive = true
+}
+output "unmarked" { value = var.password }
+check "prints" {
+  assert {
+    condition     = length(var.password) > 1000
+    error_message = "the password is ${var.password}"
+  }
+}
+`})
+		quoted, err := json.Marshal(variable)
+		if err != nil {
+			t.Fatal(err)
+		}
+		j.Vars = []plumbline.Variable{{Name: "password", JSON: plumbline.NewSecret(string(quoted)), Sensitive: []string{variable}}}
+		j.Env = []plumbline.EnvVar{{Name: "TOKEN", Value: plumbline.NewSecret(environment), Sensitive: true}}
+		j.Backend = s.backend()
+		check := func(phase string, out plumbline.Outcome, log string, inClear ...string) {
+			t.Helper()
+			texts := map[string]string{"the outcome": describe(out), "the returned log": log}
+			for name, text := range read(t, s.host.Dir(j.Run)) {
+				if !slices.Contains(inClear, name) && !strings.HasPrefix(name, "src/live/net/main.tf") {
+					texts[name] = text
+				}
+			}
+			for name, text := range texts {
+				for _, secret := range []string{"hunter2-\"", `hunter2-\"`, `hunter2-\\\"`, output, environment, own} {
+					if strings.Contains(text, secret) {
+						t.Errorf("%s: %s has %s:\n%s", phase, name, secret, text)
+					}
+				}
+			}
+		}
+		out, log := s.do(j)
+		if out.Plan == nil || !strings.Contains(log, "the password is (sensitive)") {
+			t.Fatalf("plan: %s\n%s", describe(out), log)
+		}
+		check("plan", out, log, "tfplan")
+		out, log = s.do(applyOf(j))
+		if !out.Applied || !strings.Contains(log, "(sensitive)") {
+			t.Fatalf("apply: %s\n%s", describe(out), log)
+		}
+		check("apply", out, log, "tfplan")
+		if err := s.host.Clear(j.Run); err != nil {
+			t.Fatal(err)
+		}
+		if left, err := filepath.Glob(filepath.Join(s.conf.Dir, "*")); err != nil || len(left) != 0 {
+			t.Errorf("left: %v, %v", left, err)
+		}
+	})
+}
+
+// read returns the text of all files below dir.
+func read(t *testing.T, dir string) map[string]string {
+	t.Helper()
+	texts := map[string]string{}
+	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || !d.Type().IsRegular() {
+			return err
+		}
+		b, err := os.ReadFile(path)
+		rel, relErr := filepath.Rel(dir, path)
+		texts[rel] = string(b)
+		if info, statErr := d.Info(); statErr == nil && info.Mode().Perm()&0o077 != 0 && !strings.HasPrefix(rel, srcDir) {
+			t.Errorf("others may read %s (%v)", rel, info.Mode())
+		}
+		return errors.Join(err, relErr)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return texts
+}
+
+func TestEnvironmentOfTerraform(t *testing.T) {
+	t.Setenv("PLUMBLINE_TEST_LEAK", "of the daemon")
+	for _, e := range testenv.Engines(t) {
+		t.Run(e.Name, func(t *testing.T) {
+			s := newSite(t, HostConfig{Engines: engine(e, "")})
+			j := s.job(map[string]string{"main.tf": local + `
+resource "terraform_data" "a" {
+  provisioner "local-exec" {
+    interpreter = ["cp", "/proc/self/environ"]
+    command     = "environ"
+  }
+}
+`})
+			j.Backend = s.backend()
+			j.Env = []plumbline.EnvVar{{Name: "AWS_REGION", Value: plumbline.NewSecret("eu-west-1")}}
+			s.applied(j)
+			dir := s.host.Dir(j.Run)
+			b, err := os.ReadFile(filepath.Join(dir, "src/live/net/environ"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			env := map[string]string{}
+			for entry := range strings.SplitSeq(strings.Trim(string(b), "\x00"), "\x00") {
+				k, v, _ := strings.Cut(entry, "=")
+				env[k] = v
+			}
+			for k, v := range map[string]string{"AWS_REGION": "eu-west-1", "HOME": dir + "/home", "TMPDIR": dir + "/tmp", "TF_CLI_CONFIG_FILE": dir + "/terraform.rc", "CHECKPOINT_DISABLE": "1", "TF_IN_AUTOMATION": "1"} {
+				if env[k] != v {
+					t.Errorf("%s=%q; want %q", k, env[k], v)
+				}
+				delete(env, k)
+			}
+			// The rest is terraform-exec's and Terraform's own.
+			for _, k := range []string{"PATH", "TF_APPEND_USER_AGENT", "TF_LOG", "TF_LOG_CORE", "TF_LOG_PATH", "TF_LOG_PROVIDER", "PWD", "OPENTOFU_STATEKEY"} {
+				delete(env, k)
+			}
+			if len(env) != 0 {
+				t.Errorf("inherited: %v", env)
+			}
+		})
+	}
+}
+
+func TestKilledDaemon(t *testing.T) {
+	each(t, func(t *testing.T, e testenv.Engine) {
+		s := newSite(t, HostConfig{Engines: engine(e, "")})
+		j := s.job(map[string]string{"main.tf": slow("3")})
+		j.Backend = s.backend()
+		if out, log := s.do(j); out.Plan == nil {
+			t.Fatalf("plan: %s\n%s", describe(out), log)
+		}
+		j = applyOf(j)
+		in, err := json.Marshal(daemonJob{Dir: s.conf.Dir, Engine: e.Path, Name: e.Name, Job: bare(j), Backend: j.Backend[0].JSON.Reveal()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		self, err := os.Executable()
+		if err != nil {
+			t.Fatal(err)
+		}
+		d := exec.Command(self, "daemon")
+		d.Stdin = bytes.NewReader(in)
+		said := &started{t: t, done: make(chan struct{}), grew: make(chan struct{}, 1)}
+		d.Stdout, d.Stderr = said, said
+		if err := d.Start(); err != nil {
+			t.Fatal(err)
+		}
+		said.await("Provisioning with 'local-exec'")
+		if err := d.Process.Kill(); err != nil {
+			t.Fatal(err)
+		}
+		if err := d.Wait(); err == nil {
+			t.Fatal("the daemon ended by itself")
+		}
+
+		h := NewHost(s.conf)
+		left, err := h.Leftovers(t.Context())
+		if err != nil || len(left) != 1 || !same(left[0], j) || left[0].Dir != h.Dir(j.Run) {
+			t.Fatalf("Leftovers = %+v, %v", left, err)
+		}
+		if alive, err := held(h.Dir(j.Run)); err != nil || !alive {
+			t.Fatalf("the apply died with the daemon: %v", err)
+		}
+		var log strings.Builder
+		out, err := h.Do(t.Context(), left[0], &log)
+		if err != nil || !out.Applied || len(out.Created) != 2 {
+			t.Fatalf("Do = %s, %v\n%s", describe(out), err, log.String())
+		}
+		if text := log.String(); !strings.Contains(text, "terraform_data.first: Creating...") || !strings.Contains(text, "Apply complete!") {
+			t.Errorf("the log is not whole:\n%s", text)
+		}
+		// The state is whole, its lock free.
+		again := s.job(map[string]string{"main.tf": slow("3")})
+		again.Backend, again.HadState = j.Backend, true
+		if out, log := s.do(again); out.Plan == nil || out.Plan.HasChanges() {
+			t.Errorf("plan: %s\n%s", describe(out), log)
+		}
+	})
+}
+
+func TestKilledRunner(t *testing.T) {
+	each(t, func(t *testing.T, e testenv.Engine) {
+		s := newSite(t, HostConfig{Engines: engine(e, "")})
+		j := s.job(map[string]string{"main.tf": slow("3600")})
+		j.Backend = s.backend()
+		if out, log := s.do(j); out.Plan == nil {
+			t.Fatalf("plan: %s\n%s", describe(out), log)
+		}
+		run := begin(t, s.host, applyOf(j))
+		run.await("Provisioning with 'local-exec'")
+		p, ok := holder(s.host.Dir(j.Run))
+		if !ok {
+			t.Fatal("nobody holds the lock")
+		}
+		if got := session(t, p); len(got) < 3 { // the runner, the engine, sleep
+			t.Fatalf("the session of %v is %v", p, got)
+		}
+		if err := syscall.Kill(p.pid, syscall.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
+		if out, err := run.end(); !errors.Is(err, plumbline.ErrLost) {
+			t.Errorf("Do = %s, %v", describe(out), err)
+		}
+		if got := session(t, p); len(got) != 0 {
+			t.Errorf("still alive: %v", got)
+		}
+		if out, err := s.host.Do(t.Context(), applyOf(j), &strings.Builder{}); !errors.Is(err, plumbline.ErrLost) {
+			t.Errorf("Do again = %s, %v", describe(out), err)
+		}
+		if err := s.host.Clear(j.Run); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func TestInterruptedApply(t *testing.T) {
+	each(t, func(t *testing.T, e testenv.Engine) {
+		s := newSite(t, HostConfig{Engines: engine(e, "")})
+		j := s.job(map[string]string{"main.tf": slow("3600")})
+		j.Backend = s.backend()
+		if out, log := s.do(j); out.Plan == nil {
+			t.Fatalf("plan: %s\n%s", describe(out), log)
+		}
+		j = applyOf(j)
+		run := begin(t, s.host, j)
+		run.await("Provisioning with 'local-exec'")
+		p, _ := holder(s.host.Dir(j.Run))
+
+		// While it is at work nothing else can begin there.
+		other := j
+		other.Claim.Fence++
+		if _, err := s.host.Do(t.Context(), other, &strings.Builder{}); !errors.Is(err, plumbline.ErrConflict) {
+			t.Errorf("another phase: %v", err)
+		}
+		if err := s.host.Clear(j.Run); !errors.Is(err, plumbline.ErrConflict) {
+			t.Errorf("Clear: %v", err)
+		}
+		if err := s.host.Interrupt(j.Run); err != nil {
+			t.Fatal(err)
+		}
+		out, err := run.end()
+		if err != nil || !out.Interrupted || out.Applied || out.Failure == nil || out.Failure.Kind != plumbline.FailApply {
+			t.Errorf("Do = %s, %v\n%s", describe(out), err, run.text())
+		}
+		if len(out.Created) != 1 || out.Created[0].Address != "terraform_data.first" {
+			t.Errorf("created: %+v", out.Created)
+		}
+		if got := session(t, p); len(got) != 0 {
+			t.Errorf("still alive: %v", got)
+		}
+		if err := s.host.Interrupt(j.Run); !errors.Is(err, plumbline.ErrNotFound) {
+			t.Errorf("Interrupt after the end: %v", err)
+		}
+		// The state has what was done, its lock is free.
+		again := s.job(map[string]string{"main.tf": slow("3600")})
+		again.Backend, again.HadState = j.Backend, true
+		if out, log := s.do(again); out.Plan == nil || out.Plan.NoState || out.Plan.Summary.Create+out.Plan.Summary.Replace != 1 {
+			t.Errorf("plan: %s\n%s", describe(out), log)
+		}
+	})
+}
+
+func TestDetach(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, HostConfig{Engines: misbehaving(t, "stop")})
+	j := s.job(map[string]string{"main.tf": ""})
+	ctx, detach := context.WithCancel(t.Context())
+	var log strings.Builder
+	first := &cancelAt{text: "at work", cancel: detach, log: &log}
+	if _, err := s.host.Do(ctx, j, first); !errors.Is(err, context.Canceled) {
+		t.Fatalf("Do: %v", err)
+	}
+	if alive, err := held(s.host.Dir(j.Run)); err != nil || !alive {
+		t.Fatalf("detaching stopped it: %v", err)
+	}
+	if err := s.host.Interrupt(j.Run); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 { // the result stays until the run is cleared
+		out, err := s.host.Do(t.Context(), j, &log)
+		if err != nil || !out.Interrupted {
+			t.Fatalf("Do = %s, %v", describe(out), err)
+		}
+	}
+	if text := log.String(); strings.Count(text, "at work") != 1 || strings.Count(text, "stopping") != 1 {
+		t.Errorf("each part of the log is passed on once:\n%s", text)
+	}
+	var anew strings.Builder
+	if out, err := NewHost(s.conf).Do(t.Context(), j, &anew); err != nil || !out.Interrupted || anew.String() != log.String() {
+		t.Errorf("a new host: %s, %v\n%s", describe(out), err, anew.String())
+	}
+	if ids, err := s.host.Runs(); err != nil || !slices.Equal(ids, []plumbline.RunID{1}) {
+		t.Errorf("Runs = %v, %v", ids, err)
+	}
+}
+
+type cancelAt struct {
+	text   string
+	cancel func()
+	log    *strings.Builder
+}
+
+func (c *cancelAt) Write(p []byte) (int, error) {
+	n, err := c.log.Write(p)
+	if strings.Contains(c.log.String(), c.text) {
+		c.cancel()
+	}
+	return n, err
+}
+
+func TestMisbehavingEngine(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		how       string
+		conf      HostConfig
+		apply     bool
+		interrupt bool
+		kind      plumbline.FailureKind
+		text      string
+		check     func(*testing.T, plumbline.Outcome, string)
+	}{
+		{how: "hang", conf: HostConfig{PlanTimeout: 8 * time.Second, Grace: time.Second}, kind: plumbline.FailTimeout, text: "terraform plan of live/net took longer than 8s and did not stop when asked, and was killed."},
+		{how: "stop", conf: HostConfig{PlanTimeout: 8 * time.Second}, kind: plumbline.FailTimeout, text: "took longer than 8s and was interrupted."},
+		{how: "hang", conf: HostConfig{Grace: time.Second}, apply: true, interrupt: true, kind: plumbline.FailApply, text: "was asked to stop, did not within 1s, and was killed.",
+			check: func(t *testing.T, out plumbline.Outcome, _ string) {
+				if !out.Interrupted {
+					t.Error("not interrupted")
+				}
+			}},
+		{how: "finish", apply: true, interrupt: true, check: func(t *testing.T, out plumbline.Outcome, _ string) {
+			if !out.Applied || out.Interrupted {
+				t.Errorf("it had done everything: %s", describe(out))
+			}
+		}},
+		{how: "stop", interrupt: true, check: func(t *testing.T, out plumbline.Outcome, _ string) {
+			if !out.Interrupted {
+				t.Errorf("not interrupted: %s", describe(out))
+			}
+		}},
+		{how: "crash", kind: plumbline.FailPlan, text: "terraform plan of live/net failed: panic: runtime error: index out of range."},
+		{how: "kill", kind: plumbline.FailPlan, text: "terraform plan of live/net was killed from outside, most likely because memory ran out."},
+		{how: "chatter", kind: plumbline.FailPlan, text: "terraform show of live/net failed", check: func(t *testing.T, _ plumbline.Outcome, log string) {
+			for _, want := range []string{strings.Repeat("long ", 199_999) + "long", "{{{ not JSON", `cut of`} {
+				if !strings.Contains(log, want) {
+					t.Errorf("no %.40q in %d bytes of log", want, len(log))
+				}
+			}
+		}},
+		{how: "upload", apply: true, kind: plumbline.FailApply, text: "Failed to save state. The new state could not be saved; it is kept.", check: func(t *testing.T, out plumbline.Outcome, _ string) {
+			if b, err := os.ReadFile(out.StateFile); err != nil || string(b) != `{"version":4}` {
+				t.Errorf("state: %s, %v", b, err)
+			}
+			if len(out.Created) != 1 || out.Created[0] != (plumbline.Created{Address: "x.y", Action: plumbline.ActionCreate, ID: "i-1"}) {
+				t.Errorf("created: %+v", out.Created)
+			}
+		}},
+	} {
+		t.Run(fmt.Sprintf("%s,apply=%v,interrupt=%v", tc.how, tc.apply, tc.interrupt), func(t *testing.T) {
+			t.Parallel()
+			tc.conf.Engines = misbehaving(t, tc.how)
+			s := newSite(t, tc.conf)
+			j := s.job(map[string]string{"main.tf": ""})
+			if tc.apply {
+				j = applyOf(j)
+				if err := os.WriteFile(filepath.Join(s.host.Dir(j.Run), planFile), nil, 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			run := begin(t, s.host, j)
+			if tc.interrupt {
+				run.await("at work")
+				if err := s.host.Interrupt(j.Run); err != nil {
+					t.Fatal(err)
+				}
+			}
+			out, err := run.end()
+			if err != nil {
+				t.Fatalf("Do: %v\n%s", err, run.text())
+			}
+			if tc.kind != "" && (out.Failure == nil || out.Failure.Kind != tc.kind || !strings.Contains(out.Failure.Text, tc.text)) {
+				t.Errorf("want %s: %s\ngot %s\n%.2000s", tc.kind, tc.text, describe(out), run.text())
+			}
+			if tc.check != nil {
+				tc.check(t, out, run.text())
+			}
+			if p, ok := holder(s.host.Dir(j.Run)); !ok || len(session(t, p)) != 0 {
+				t.Errorf("still alive: %v, %v", p, session(t, p))
+			}
+		})
+	}
+}
+
+func TestPanicIsAFailure(t *testing.T) {
+	t.Parallel()
+	c := newChild(t.TempDir(), wire{Job: plumbline.Job{Stack: plumbline.StackRef{Name: "live/net"}}, Secrets: []string{"hunter2-secret"}})
+	out := c.run(t.Context(), func(context.Context) plumbline.Outcome { panic("with hunter2-secret in it") })
+	if f := out.Failure; f == nil || f.Kind != plumbline.FailInternal || !strings.Contains(f.Text, "panic: with (sensitive) in it") || out.Finished.IsZero() {
+		t.Errorf("run = %s", describe(out))
+	}
+}
+
+func TestMainRefuses(t *testing.T) {
+	t.Parallel()
+	if got := Main(t.Context(), nil, strings.NewReader("")); got != 2 {
+		t.Errorf("without a directory: %d", got)
+	}
+	dir := t.TempDir()
+	if got := Main(t.Context(), []string{dir}, strings.NewReader("{")); got != 1 {
+		t.Errorf("with half a job: %d", got)
+	}
+	lock, taken, err := openLock(dir)
+	if err != nil || !taken {
+		t.Fatalf("openLock = %v, %v", taken, err)
+	}
+	defer lock.Close()
+	if got := Main(t.Context(), []string{dir}, strings.NewReader("{}")); got != 1 {
+		t.Errorf("in a locked directory: %d", got)
+	}
+}
+
+func TestHostRefusesLongDir(t *testing.T) {
+	t.Parallel()
+	h := NewHost(HostConfig{Dir: "/" + strings.Repeat("x", dirLimit), Engines: misbehaving(t, "stop")})
+	if _, err := h.Do(t.Context(), plumbline.Job{Run: 1}, &strings.Builder{}); err == nil || !strings.Contains(err.Error(), "at most 70 bytes") {
+		t.Errorf("Do: %v", err)
+	}
+}
+
+// A result that was cut off, by a full disk or a power cut, is none.
+func TestHalfResultIsLost(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, HostConfig{Engines: misbehaving(t, "crash")})
+	j := s.job(map[string]string{"main.tf": ""})
+	s.do(j)
+	if err := os.WriteFile(filepath.Join(s.host.Dir(j.Run), resultFile), []byte(`{"Failure":{"Ki`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := NewHost(s.conf).Do(t.Context(), j, &strings.Builder{}); !errors.Is(err, plumbline.ErrLost) {
+		t.Errorf("Do: %v", err)
+	}
+}
+
+func TestJobFileHoldsNoSecret(t *testing.T) {
+	t.Parallel()
+	j := plumbline.Job{Run: 7, Vars: []plumbline.Variable{{Name: "x", JSON: plumbline.NewSecret("hunter2")}}, Env: []plumbline.EnvVar{{Name: "y", Value: plumbline.NewSecret("hunter2")}}}
+	path := filepath.Join(t.TempDir(), jobFile)
+	if err := writeJSON(path, bare(j), true); err != nil {
+		t.Fatal(err)
+	}
+	var got plumbline.Job
+	if err := readJSON(path, &got); err != nil || !same(got, j) || got.Vars != nil || got.Env != nil {
+		t.Errorf("read %+v, %v", got, err)
+	}
+	if cmd := command("/bin/plumbline", []string{"runner"}, "/run/7"); strings.Join(cmd.Args, " ") != "/bin/plumbline runner /run/7" || len(cmd.Env) != 2 || !cmd.SysProcAttr.Setsid {
+		t.Errorf("command: %+v", cmd)
+	}
+}
