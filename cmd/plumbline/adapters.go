@@ -1,0 +1,134 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/plumbline/plumbline/internal/artifact"
+	"github.com/plumbline/plumbline/internal/discover"
+	"github.com/plumbline/plumbline/internal/git"
+	"github.com/plumbline/plumbline/internal/plumbline"
+	"github.com/plumbline/plumbline/internal/store"
+)
+
+// repoGit is a repository's mirror that also reads what its files amount to.
+type repoGit struct {
+	*git.Repo
+	cache *discover.Cache
+}
+
+func (r repoGit) Layout(ctx context.Context, treeish string) (plumbline.Layout, error) {
+	fsys, err := r.FS(treeish)
+	if err != nil {
+		return plumbline.Layout{}, err
+	}
+	return discover.Stacks(ctx, fsys, discover.Options{Cache: r.cache})
+}
+
+// source lays out what a run plans: for a proposal the merge of its head into the target, else its commit.
+type source struct {
+	repos map[string]repoGit
+	store *store.Store
+	envs  func(plumbline.StackRef) (plumbline.Environment, bool)
+}
+
+func (s source) Checkout(ctx context.Context, run plumbline.Run, dir string) ([]plumbline.Finding, error) {
+	repo, ok := s.repos[run.Stack.Repository]
+	env, ok2 := s.envs(run.Stack)
+	if !ok || !ok2 {
+		return nil, fmt.Errorf("%s is not in the configuration any more: %w", run.Stack, plumbline.ErrInvalid)
+	}
+	// On another node than the one that saw the commit first, the mirror may not have it yet.
+	refs := map[string]string{}
+	treeish := run.Commit
+	if run.Kind == plumbline.KindProposal {
+		mr, err := s.store.MergeRequest(ctx, run.Stack.Repository, run.MR)
+		if err != nil {
+			return nil, err
+		}
+		if !repo.Has(run.Commit) {
+			refs[mr.HeadRef] = run.Commit
+		}
+		if !repo.Has(run.Base) {
+			refs["refs/heads/"+env.Branch] = run.Base
+		}
+	} else if !repo.Has(run.Commit) {
+		refs["refs/heads/"+env.Branch] = run.Commit
+	}
+	if len(refs) > 0 {
+		if err := repo.Fetch(ctx, refs); err != nil {
+			return nil, err
+		}
+	}
+	if run.Kind == plumbline.KindProposal {
+		tree, conflicts, err := repo.Merge(ctx, run.Base, run.Commit)
+		if err != nil {
+			return nil, fmt.Errorf("merge %s into %s (%s): %w", plumbline.Short(run.Commit), env.Branch, strings.Join(conflicts, ", "), err)
+		}
+		treeish = tree
+	}
+	return repo.Checkout(ctx, treeish, dir)
+}
+
+// plans reads plan documents, and logs, back from the sealed artifacts.
+type plans struct {
+	dir   *artifact.Dir
+	store *store.Store
+}
+
+func (p plans) Plan(ctx context.Context, run plumbline.Run) (plan plumbline.Plan, err error) {
+	if run.Plan == nil || run.Plan.Doc.Name == "" {
+		return plan, fmt.Errorf("run %s has no plan: %w", run.ID, plumbline.ErrNotFound)
+	}
+	b, err := p.read(ctx, run.Plan.Doc.Name)
+	if err != nil {
+		return plan, err
+	}
+	if err := json.Unmarshal(b, &plan); err != nil {
+		return plan, fmt.Errorf("plan of run %s: %w", run.ID, err)
+	}
+	return plan, nil
+}
+
+func (p plans) read(ctx context.Context, name string) ([]byte, error) {
+	r, err := p.dir.Get(ctx, name)
+	if errors.Is(err, artifact.ErrNotFound) {
+		return nil, fmt.Errorf("%s: %w", name, plumbline.ErrNotFound)
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer r.Close()
+	return io.ReadAll(r)
+}
+
+// Log is what Terraform and the runner said in a run's last attempt, plan first.
+func (p plans) Log(ctx context.Context, id plumbline.RunID) ([]byte, error) {
+	run, err := p.store.Run(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	var out bytes.Buffer
+	for _, phase := range []plumbline.Phase{plumbline.PhasePlan, plumbline.PhaseApply} {
+		chunks, err := p.store.LogChunks(ctx, id, run.Attempt, phase)
+		if err != nil {
+			return nil, err
+		}
+		for _, c := range chunks {
+			b, err := p.read(ctx, c.Name)
+			if errors.Is(err, plumbline.ErrNotFound) {
+				continue // replaced while we read
+			}
+			if err != nil {
+				return nil, err
+			}
+			out.Write(b)
+		}
+	}
+	return out.Bytes(), nil
+}

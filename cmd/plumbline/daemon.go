@@ -1,0 +1,391 @@
+package main
+
+import (
+	"context"
+	"crypto/hkdf"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/robfig/cron/v3"
+	"go.uber.org/zap"
+
+	"github.com/plumbline/plumbline/internal/artifact"
+	"github.com/plumbline/plumbline/internal/config"
+	"github.com/plumbline/plumbline/internal/discover"
+	"github.com/plumbline/plumbline/internal/forge"
+	"github.com/plumbline/plumbline/internal/forge/gitea"
+	"github.com/plumbline/plumbline/internal/forge/plain"
+	"github.com/plumbline/plumbline/internal/git"
+	"github.com/plumbline/plumbline/internal/plumbline"
+	"github.com/plumbline/plumbline/internal/report"
+	"github.com/plumbline/plumbline/internal/runner"
+	"github.com/plumbline/plumbline/internal/store"
+	"github.com/plumbline/plumbline/internal/terraform"
+	"github.com/plumbline/plumbline/internal/watch"
+	"github.com/plumbline/plumbline/internal/web"
+	"github.com/plumbline/plumbline/internal/worker"
+)
+
+// daemon is everything that one node runs, built from one configuration by plain constructor calls.
+type daemon struct {
+	cfg    *config.Config
+	log    *zap.Logger
+	store  *store.Store
+	dir    *artifact.Dir
+	repos  map[string]repoGit
+	web    *web.Server
+	worker *worker.Worker
+	loops  []*loop
+	lamps  lamps
+	report map[string]*loop // by repository
+	poll   map[string]*loop
+	lock   *os.File
+	token  plumbline.Secret
+	ln     net.Listener
+	shared bool // the database may be shared with other nodes
+}
+
+// build makes a daemon. On error nothing is left open.
+func build(ctx context.Context, cfg *config.Config, log *zap.Logger) (d *daemon, err error) {
+	d = &daemon{cfg: cfg, log: log, repos: map[string]repoGit{}, report: map[string]*loop{}, poll: map[string]*loop{}}
+	d.shared = strings.HasPrefix(cfg.Server.Database, "postgres")
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, d.close())
+			d = nil
+		}
+	}()
+	data := cfg.Server.DataDir
+	if err := os.MkdirAll(data, 0o700); err != nil {
+		return d, fmt.Errorf("data_dir: %w", err)
+	}
+	if d.lock, err = lockDir(data); err != nil {
+		return d, err
+	}
+	if d.token, err = loadToken(filepath.Join(data, "token")); err != nil {
+		return d, err
+	}
+	key, err := artifact.LoadKey(cfg.Server.EncryptionKeyFile)
+	if err != nil {
+		return d, err
+	}
+	if d.dir, err = artifact.OpenDir(artifact.DirConfig{Path: filepath.Join(data, "artifacts"), Key: key}); err != nil {
+		return d, err
+	}
+	if d.store, err = store.Open(ctx, cfg.Server.Database); err != nil {
+		return d, err
+	}
+	digestKey, err := hkdf.Key(sha256.New, key[:], nil, "plumbline digest 1", 32)
+	if err != nil {
+		return d, err
+	}
+	host := runner.NewHost(runner.HostConfig{
+		Dir: filepath.Join(data, "work"), DigestKey: digestKey, Secrets: append([]string{d.token.Reveal()}, cfg.Secrets...),
+		Engines: terraform.NewEngines(terraform.EnginesConfig{
+			Default: plumbline.EngineRef{Name: cfg.Terraform.Engine, Constraint: cfg.Terraform.Version}, Install: cfg.Terraform.Install,
+			Dir: filepath.Join(data, "engines"), ProviderMirror: cfg.Terraform.ProviderMirror,
+		}),
+	})
+	docs := plans{dir: d.dir, store: d.store}
+	caches := git.NewCache(64 << 20)
+	for _, repo := range cfg.Repositories {
+		if err := d.repository(repo, caches, docs); err != nil {
+			return d, fmt.Errorf("repository %s: %w", repo.Name, err)
+		}
+	}
+	d.worker = worker.New(worker.Config{
+		Name: cfg.Server.Node, Queue: d.store, Engine: host, Blobs: d.dir, Slots: cfg.Server.Workers, Log: log.Named("worker"),
+		Source:   source{repos: d.repos, store: d.store, envs: d.environment},
+		Settings: d.settings,
+	})
+	d.loops = append(d.loops, d.expiry(), d.sweep())
+	if d.ln, err = (&net.ListenConfig{}).Listen(ctx, "tcp", cfg.Server.Listen); err != nil {
+		return d, fmt.Errorf("server.listen: %w", err)
+	}
+	if cfg.Server.PublicURL == "" {
+		cfg.Server.PublicURL = "http://" + d.ln.Addr().String()
+	}
+	d.web = web.New(web.Config{
+		Runs: d.store, Plans: docs, Logs: docs, Repositories: cfg.Repositories, Token: d.token, PublicURL: cfg.Server.PublicURL,
+		Version: version(), Log: log.Named("web"), Debug: d.debug,
+	})
+	return d, nil
+}
+
+// repository adds what watches and tells of one repository.
+func (d *daemon) repository(repo plumbline.Repository, caches *git.Cache, docs plans) error {
+	f, ok := d.cfg.Forge(repo.Forge)
+	if !ok {
+		return fmt.Errorf("forge %q: %w", repo.Forge, plumbline.ErrInvalid)
+	}
+	remote := git.Remote{URL: f.URL + "/" + repo.Project, Username: f.Username, Password: f.Password, SSHKey: f.SSHKey, KnownHosts: f.KnownHosts}
+	if f.Kind == "gitea" {
+		remote = git.Remote{URL: f.URL + "/" + repo.Project + ".git", Username: "plumbline", Password: f.Token}
+	}
+	mirror, err := git.Open(git.Config{Dir: filepath.Join(d.cfg.Server.DataDir, "mirrors"), Cache: caches}, repo.Name, remote)
+	if err != nil {
+		return err
+	}
+	r := repoGit{Repo: mirror, cache: discover.NewCache(100_000)}
+	d.repos[repo.Name] = r
+	client, err := newForge(f, repo, mirror)
+	if err != nil {
+		return err
+	}
+	w := watch.New(watch.Config{Repository: repo, Git: r, Forge: client, Ledger: d.store})
+	schedule, err := cron.ParseStandard(repo.Poll)
+	if err != nil {
+		return fmt.Errorf("poll: %w", err)
+	}
+	poll := newLoop("poll "+repo.Name, func(ctx context.Context) (string, time.Time, error) {
+		now := time.Now()
+		next := jittered(now, schedule.Next(now))
+		if d.shared {
+			if mine, err := d.store.Lease(ctx, "poll "+repo.Name, d.cfg.Server.Node, now, time.Until(next)+30*time.Second); err != nil || !mine {
+				return "another node polls it", next, err
+			}
+		}
+		res, err := w.Poll(ctx)
+		for _, warning := range res.Warnings {
+			d.log.Warn(warning)
+		}
+		var later *plumbline.Retry
+		if errors.As(err, &later) {
+			return "asked to wait", later.At, nil
+		}
+		return fmt.Sprintf("%d moved, %d runs queued%s", res.Moved, res.Queued, strings.Join(append([]string{""}, res.Warnings...), "; ")), next, err
+	})
+	d.poll[repo.Name] = poll
+	d.loops = append(d.loops, poll)
+	for _, env := range repo.Environments {
+		if env.Drift.Schedule == "" {
+			continue
+		}
+		d.loops = append(d.loops, newLoop("drift "+env.Key(), func(ctx context.Context) (string, time.Time, error) {
+			res, next, err := w.CheckDrift(ctx, env)
+			return fmt.Sprintf("%d runs queued", res.Queued), next, err
+		}))
+	}
+	reporter := report.New(report.Config{Repository: repo, Forge: client, Ledger: d.store, Plans: docs, PublicURL: d.cfg.Server.PublicURL})
+	d.report[repo.Name] = newLoop("report "+repo.Name, func(ctx context.Context) (string, time.Time, error) {
+		if d.shared {
+			// Two reporters at once could post two notes. The lease outlives any one flush by far.
+			if mine, err := d.store.Lease(ctx, "report "+repo.Name, d.cfg.Server.Node, time.Now(), 2*time.Minute); err != nil || !mine {
+				return "another node reports", time.Now().Add(30 * time.Second), err
+			}
+		}
+		ctx, cancel := context.WithTimeout(ctx, time.Minute)
+		defer cancel()
+		told, again, err := reporter.Flush(ctx)
+		next := time.Time{}
+		if again > 0 {
+			next = time.Now().Add(again)
+		}
+		return fmt.Sprintf("%d told", told), next, err
+	})
+	return nil
+}
+
+// newForge is the one place that knows the forges by name.
+func newForge(f config.Forge, repo plumbline.Repository, mirror *git.Repo) (forge.Client, error) {
+	switch f.Kind {
+	case "gitea":
+		return gitea.New(gitea.Config{URL: f.URL, Project: repo.Project, Token: f.Token})
+	case "git":
+		c := plain.Config{Branches: repo.Branches()}
+		if f.Notes {
+			c.Notes = mirror
+		}
+		return plain.New(c), nil
+	}
+	return nil, fmt.Errorf("forge %q has the unknown kind %q: %w", f.Name, f.Kind, plumbline.ErrInvalid)
+}
+
+func (d *daemon) environment(s plumbline.StackRef) (plumbline.Environment, bool) {
+	repo, ok := d.cfg.Repository(s.Repository)
+	if !ok {
+		return plumbline.Environment{}, false
+	}
+	return repo.Environment(s.Environment)
+}
+
+func (d *daemon) settings(s plumbline.StackRef, spec plumbline.StackSpec) (worker.Settings, error) {
+	env, ok := d.environment(s)
+	if !ok {
+		return worker.Settings{}, fmt.Errorf("%s is not in the configuration any more: %w", s, plumbline.ErrInvalid)
+	}
+	engine := plumbline.EngineRef{Name: d.cfg.Terraform.Engine, Constraint: d.cfg.Terraform.Version}
+	if spec.Version != "" {
+		engine.Constraint = spec.Version
+	}
+	return worker.Settings{Engine: engine, Vars: env.Vars, Backend: env.Backend, Env: env.Env}, nil
+}
+
+// expiry finds leases, plans and approvals whose time is over. A lease is good for more than two missed heartbeats; an apply is
+// given longer, since another node cannot know whether its daemon comes back to it.
+func (d *daemon) expiry() *loop {
+	const graceForApply = 2 * time.Minute
+	return newLoop("expire", func(ctx context.Context) (string, time.Time, error) {
+		now := time.Now()
+		runs, err := d.store.Expire(ctx, now, func(r plumbline.Run) bool {
+			return r.State == plumbline.StateApplying && now.Sub(r.LeaseUntil) < graceForApply
+		})
+		for _, r := range runs {
+			d.log.Warn("expired", zap.Stringer("run", r.ID), zap.String("stack", r.Stack.String()), zap.String("state", string(r.State)))
+		}
+		return fmt.Sprintf("%d expired", len(runs)), now.Add(5 * time.Second), err
+	})
+}
+
+func (d *daemon) sweep() *loop {
+	return newLoop("sweep", func(ctx context.Context) (string, time.Time, error) {
+		n, err := d.worker.Sweep(ctx)
+		return fmt.Sprintf("%d directories cleared", n), time.Now().Add(10 * time.Minute), err
+	})
+}
+
+// dispatch wakes the loops of those repositories that a change concerns.
+func (d *daemon) dispatch(ctx context.Context) {
+	changed, cancel := d.store.Subscribe()
+	defer cancel()
+	// The tick is for what was missed: a wake-up is never the truth.
+	tick := time.NewTicker(15 * time.Second)
+	defer tick.Stop()
+	for {
+		reports, requests, err := d.store.Attention(ctx)
+		if err != nil && ctx.Err() == nil {
+			d.log.Warn("look for what is to be told", zap.Error(err))
+		}
+		for _, r := range reports {
+			if l := d.report[r]; l != nil {
+				l.wake()
+			}
+		}
+		for _, r := range requests {
+			if l := d.poll[r]; l != nil {
+				l.wake()
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-changed:
+		case <-tick.C:
+		}
+	}
+}
+
+func (d *daemon) debug() []web.Loop {
+	var out []web.Loop
+	for _, l := range d.lamps.list() {
+		out = append(out, web.Loop{Name: l.Name, Last: l.Last, Took: l.Took, Result: l.Result, Error: l.Error, Next: l.Next})
+	}
+	return out
+}
+
+// run works until drain ends, then finishes what is being applied; ctx ends that wait.
+func (d *daemon) run(ctx, drain context.Context) error {
+	server := &http.Server{
+		Handler: d.web.Handler(), ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute, IdleTimeout: 2 * time.Minute,
+		ErrorLog: zap.NewStdLog(d.log.Named("http")),
+	}
+	var serving, noticing, telling sync.WaitGroup
+	serving.Go(func() {
+		if err := server.Serve(d.ln); err != nil && !errors.Is(err, http.ErrServerClosed) {
+			d.log.Error("serve", zap.Error(err))
+		}
+	})
+	// Telling people goes on until the last apply has ended: how it ended is the news.
+	talk, hush := context.WithCancel(context.WithoutCancel(ctx))
+	for _, l := range d.loops {
+		noticing.Go(func() { l.run(drain, &d.lamps, d.log) })
+	}
+	for _, l := range d.report {
+		telling.Go(func() { l.run(talk, &d.lamps, d.log) })
+	}
+	telling.Go(func() { d.dispatch(talk) })
+
+	err := d.worker.Run(ctx, drain)
+	noticing.Wait()
+	hush()
+	telling.Wait()
+	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), 20*time.Second)
+	defer cancel()
+	for _, l := range d.report {
+		if _, _, err := l.round(last); err != nil {
+			d.log.Warn("last words", zap.String("loop", l.name), zap.Error(err)) // the next daemon tells
+		}
+	}
+	if e := server.Shutdown(last); e != nil {
+		err = errors.Join(err, server.Close())
+	}
+	serving.Wait()
+	return err
+}
+
+func lockDir(dir string) (*os.File, error) {
+	f, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		return nil, errors.Join(fmt.Errorf("another daemon uses %s; give each its own server.data_dir: %w", dir, plumbline.ErrConflict), f.Close())
+	}
+	return f, nil
+}
+
+// loadToken reads the token that commands on this machine prove themselves with, or makes one.
+func loadToken(path string) (plumbline.Secret, error) {
+	b, err := os.ReadFile(path)
+	if err == nil && len(b) >= 32 {
+		return plumbline.NewSecret(strings.TrimSpace(string(b))), nil
+	}
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return plumbline.Secret{}, err
+	}
+	raw := make([]byte, 32)
+	_, _ = rand.Read(raw) // never fails
+	token := hex.EncodeToString(raw)
+	if err := os.WriteFile(path, []byte(token+"\n"), 0o600); err != nil {
+		return plumbline.Secret{}, fmt.Errorf("token: %w", err)
+	}
+	return plumbline.NewSecret(token), nil
+}
+
+// close frees what build opened.
+func (d *daemon) close() error {
+	var errs []error
+	if d.ln != nil {
+		errs = append(errs, d.ln.Close())
+	}
+	for _, r := range d.repos {
+		errs = append(errs, r.Close())
+	}
+	if d.store != nil {
+		errs = append(errs, d.store.Close())
+	}
+	if d.dir != nil {
+		errs = append(errs, d.dir.Close())
+	}
+	if d.lock != nil {
+		errs = append(errs, d.lock.Close())
+	}
+	var out []error
+	for _, err := range errs {
+		if !errors.Is(err, net.ErrClosed) {
+			out = append(out, err)
+		}
+	}
+	return errors.Join(out...)
+}
