@@ -1,0 +1,360 @@
+package tfplan
+
+import (
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/plumbline/plumbline/internal/plumbline"
+)
+
+// resource is one element of resource_changes or resource_drift, as far as we look at it.
+type resource struct {
+	address, previous, mode, kind, provider, deposed, reason string
+	delta
+}
+
+// delta is the "change" of a resource or an output. Its values are in the reader's buffers, until the next one is read.
+type delta struct {
+	place
+	actions   []string
+	action    plumbline.Action
+	replaces  []string // paths, sorted
+	imports   bool
+	importing string // id, JSON of an identity, or notKnown
+	imported  string // the same for the digest: the identity is canonical
+}
+
+// resource reads one element.
+func (r *reader) resource() (c resource, err error) {
+	err = r.object(func(name []byte) error {
+		switch string(name) {
+		case "address":
+			err := r.string(&c.address)
+			r.at.address = c.address
+			return err
+		case "previous_address":
+			return r.string(&c.previous)
+		case "mode":
+			return r.word(&c.mode)
+		case "type":
+			return r.word(&c.kind)
+		case "provider_name":
+			return r.word(&c.provider)
+		case "deposed":
+			return r.string(&c.deposed)
+		case "action_reason":
+			return r.word(&c.reason)
+		case "change":
+			return r.delta(&c.delta)
+		default:
+			return r.pass()
+		}
+	})
+	switch {
+	case err != nil:
+		return c, err
+	case c.address == "":
+		return c, r.wrong(errors.New("no address"))
+	case c.mode == "":
+		return c, r.wrong(errors.New("no mode"))
+	case len(c.actions) == 0:
+		return c, r.wrong(errors.New("no actions"))
+	}
+	return c, nil
+}
+
+// delta reads the "change" of a resource, or a member of output_changes.
+func (r *reader) delta(d *delta) error {
+	return r.object(func(name []byte) error {
+		switch string(name) {
+		case "actions":
+			return r.elements(func(int) error {
+				var action string
+				err := r.word(&action)
+				d.actions = append(d.actions, action)
+				return err
+			})
+		case "before":
+			return r.copy(0, &d.before)
+		case "after":
+			return r.copy(1, &d.after)
+		case "after_unknown":
+			return r.copy(2, &d.place.unknown)
+		case "before_sensitive":
+			return r.copy(3, &d.beforeSensitive)
+		case "after_sensitive":
+			return r.copy(4, &d.afterSensitive)
+		case "replace_paths":
+			err := r.elements(func(int) error {
+				v, err := r.value()
+				if err != nil {
+					return err
+				}
+				path, err := replacePath(v)
+				d.replaces = append(d.replaces, path)
+				return r.wrong(err)
+			})
+			slices.Sort(d.replaces)
+			return err
+		case "importing":
+			v, err := r.value()
+			d.imports = isValue(v)
+			d.importing, d.imported = importing(v, false), importing(v, true)
+			return err
+		default:
+			return r.pass()
+		}
+	})
+}
+
+// actionOf maps Terraform's lists of actions to ours. Lists that are not here (OpenTofu and Terraform both have some that let
+// go of an object and make another) must not be counted as something else: a plan with one is refused.
+var actionOf = map[string]plumbline.Action{
+	"no-op":         plumbline.ActionNoOp,
+	"create":        plumbline.ActionCreate,
+	"read":          plumbline.ActionRead,
+	"update":        plumbline.ActionUpdate,
+	"delete":        plumbline.ActionDelete,
+	"forget":        plumbline.ActionForget,
+	"delete create": plumbline.ActionReplace,
+	"create delete": plumbline.ActionReplaceFirst,
+}
+
+// decide finds out what is to be done.
+func (r *reader) decide(d *delta) error {
+	var ok bool
+	if d.action, ok = actionOf[strings.Join(d.actions, " ")]; !ok {
+		return r.wrong(fmt.Errorf("actions %q are not known to this version of Plumbline", d.actions))
+	}
+	return nil
+}
+
+// replacePath reads one element of replace_paths: names and indexes.
+func replacePath(v []byte) (string, error) {
+	if kindOf(v) != array {
+		return "", errors.New("replace_paths holds something other than paths")
+	}
+	var path []byte
+	for _, step := range appendElements(nil, v) {
+		switch kindOf(step) {
+		case str:
+			path = appendName(path, text(step))
+		case number:
+			index, err := strconv.ParseFloat(string(step), 64) // 1.0 is an index, too
+			if err != nil || index != float64(int(index)) {
+				return "", errors.New("an index in replace_paths is not an integer")
+			}
+			path = appendIndex(path, int(index))
+		default:
+			return "", errors.New("a step in replace_paths is neither a name nor an index")
+		}
+	}
+	return string(path), nil
+}
+
+// notKnown stands for the id of an import that depends on what the plan creates.
+const notKnown = "(known after apply)"
+
+// importing reads what identifies the object to be imported.
+func importing(v []byte, canonical bool) string {
+	id := ""
+	for _, m := range appendMembers(nil, v) {
+		switch {
+		case string(m.name) == "id" && kindOf(m.value) == str && len(m.value) > 2:
+			return string(text(m.value))
+		case string(m.name) == "identity" && isValue(m.value):
+			id = string(appendJSON(nil, m.value, canonical))
+		case string(m.name) == "unknown" && isTrue(m.value) && id == "":
+			id = notKnown
+		}
+	}
+	return id
+}
+
+// record is the digest's hash of one change or output, with what it is sorted by.
+type record struct {
+	name, deposed string
+	sum           [sha256.Size]byte
+}
+
+// changed adds one element of resource_changes to the plan.
+func (r *reader) changed() error {
+	c, err := r.resource()
+	if err != nil {
+		return err
+	}
+	if c.mode != "managed" {
+		r.walker.tellPlace(c.place)
+		return nil
+	}
+	r.provider(c.provider)
+	if err := r.decide(&c.delta); err != nil {
+		return err
+	}
+	if c.imports {
+		r.imports++
+	} else if c.action != plumbline.ActionCreate {
+		r.hasState = true
+	}
+	switch {
+	case c.action == plumbline.ActionRead:
+		return r.wrong(errors.New("a managed resource cannot be read only"))
+	case c.action == plumbline.ActionNoOp && c.previous == "" && !c.imports:
+		r.walker.tellPlace(c.place)
+		return nil
+	}
+	out := c.domain()
+	r.walker.begin(r.changes.room(out), c.replaces)
+	w := r.walker
+	w.record = appendS(w.record, c.address)
+	w.record = appendS(w.record, c.deposed)
+	w.record = appendS(w.record, c.previous)
+	w.record = appendS(w.record, c.provider)
+	w.record = appendList(w.record, c.actions)
+	w.record = appendS(w.record, c.reason)
+	w.record = appendS(w.record, c.imported)
+	w.record = appendList(w.record, c.replaces)
+	w.walk(c.place)
+	r.records = append(r.records, record{c.address, c.deposed, sha256.Sum256(w.record)})
+
+	out.Attributes = w.list
+	r.changes.truncated = r.changes.truncated || w.dropped
+	r.changes.add(out)
+	r.plan.Summary = r.plan.Summary.Add(count(out, c.imports))
+	return nil
+}
+
+// drifted adds one element of resource_drift to the plan. Terraform lists resources that were moved and not changed there, too.
+func (r *reader) drifted() error {
+	c, err := r.resource()
+	if err != nil {
+		return err
+	}
+	if c.mode != "managed" {
+		r.walker.tellPlace(c.place)
+		return nil
+	}
+	r.provider(c.provider)
+	r.hasState = true
+	if err := r.decide(&c.delta); err != nil {
+		return err
+	}
+	if c.action == plumbline.ActionNoOp {
+		r.walker.tellPlace(c.place)
+		return nil
+	}
+	out := c.domain()
+	r.walker.begin(r.drift.room(out), nil)
+	r.walker.walk(c.place)
+	out.Attributes = r.walker.list
+	r.drift.truncated = r.drift.truncated || r.walker.dropped
+	r.drift.add(out)
+	return nil
+}
+
+func (c resource) domain() plumbline.Change {
+	return plumbline.Change{
+		Address: c.address, Previous: c.previous, Type: c.kind, Provider: shortProvider(c.provider),
+		Action: c.action, Reason: c.reason, Deposed: c.deposed, Importing: c.importing, ReplacePaths: c.replaces,
+	}
+}
+
+// shortProvider leaves out the host where it is a default registry: "hashicorp/aws".
+func shortProvider(name string) string {
+	for _, host := range []string{terraformRegistry, tofuRegistry} {
+		if short, ok := strings.CutPrefix(name, host); ok {
+			return short
+		}
+	}
+	return name
+}
+
+func count(c plumbline.Change, imports bool) (s plumbline.Summary) {
+	switch {
+	case c.Action.Replaces():
+		s.Replace = 1
+	case c.Action == plumbline.ActionCreate:
+		s.Create = 1
+	case c.Action == plumbline.ActionUpdate:
+		s.Update = 1
+	case c.Action == plumbline.ActionDelete:
+		s.Delete = 1
+	case c.Action == plumbline.ActionForget:
+		s.Forget = 1
+	}
+	if c.Previous != "" {
+		s.Move = 1
+	}
+	if imports {
+		s.Import = 1
+	}
+	return s
+}
+
+// output adds one member of output_changes to the plan.
+func (r *reader) output(name string) error {
+	var d delta
+	if err := r.delta(&d); err != nil {
+		return err
+	}
+	if err := r.decide(&d); err != nil {
+		return err
+	}
+	if d.action != plumbline.ActionCreate {
+		r.hasState = true
+	}
+	if d.action == plumbline.ActionNoOp {
+		r.walker.tellPlace(d.place)
+		return nil
+	}
+	w := r.walker
+	r.walker.tellPlace(d.place)
+	o := plumbline.OutputChange{
+		Name: name, Action: d.action, Unknown: anyTrue(d.place.unknown),
+		Sensitive: anyTrue(d.beforeSensitive) || anyTrue(d.afterSensitive),
+	}
+	w.begin(0, nil)
+	w.record = appendS(w.record, name)
+	w.record = appendList(w.record, d.actions)
+	o.Before = w.output(d.before, nil, o.Sensitive, anyTrue(d.beforeSensitive))
+	o.After = w.output(d.after, d.place.unknown, o.Sensitive, anyTrue(d.afterSensitive))
+	if d.action == plumbline.ActionCreate && kindOf(d.before) == null {
+		o.Before = ""
+	}
+	if d.action == plumbline.ActionDelete && kindOf(d.after) == null {
+		o.After = ""
+	}
+	r.outputs = append(r.outputs, record{name: name, sum: sha256.Sum256(w.record)})
+	r.plan.Outputs = append(r.plan.Outputs, o)
+	r.plan.Summary.Output++
+	return nil
+}
+
+// output writes one side of an output to the record and returns how it is shown.
+func (w *walker) output(v, unknown []byte, sensitive, marked bool) string {
+	switch {
+	case isTrue(unknown):
+		w.record = append(w.record, '?')
+		return ""
+	case sensitive:
+		w.hidden(v, unknown, marked)
+		return masked(v)
+	}
+	w.whole(v)
+	if anyTrue(unknown) {
+		w.record = appendS(append(w.record, '?'), appendJSON(nil, unknown, true))
+	}
+	return string(appendJSON(nil, v, false))
+}
+
+func appendList(dst []byte, list []string) []byte {
+	dst = appendN(dst, len(list))
+	for _, s := range list {
+		dst = appendS(dst, s)
+	}
+	return dst
+}

@@ -1,0 +1,512 @@
+package tfplan
+
+import (
+	"bytes"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/txtar"
+
+	"github.com/plumbline/plumbline/internal/plumbline"
+)
+
+type doc = map[string]any
+
+// load reads a plan into plain Go values, to be changed.
+func load(t *testing.T, name string) doc {
+	t.Helper()
+	file, err := os.ReadFile("testdata/" + name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if strings.HasSuffix(name, ".txtar") {
+		file = txtar.Parse(file).Files[0].Data
+	}
+	return parse(t, file)
+}
+
+func parse(t *testing.T, file []byte) doc {
+	t.Helper()
+	dec := json.NewDecoder(bytes.NewReader(file))
+	dec.UseNumber()
+	var d doc
+	if err := dec.Decode(&d); err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
+// encode writes a value. With a source of chance, members are in any order, numbers and strings spelled in any way, and
+// blanks anywhere.
+func encode(b *bytes.Buffer, v any, chance *rand.Rand) {
+	blank := func() {
+		if chance != nil && chance.IntN(4) == 0 {
+			b.WriteString([]string{" ", "\n", "\t", "\r\n  "}[chance.IntN(4)])
+		}
+	}
+	blank()
+	defer blank()
+	switch v := v.(type) {
+	case doc:
+		names := slices.Sorted(maps.Keys(v))
+		if chance != nil {
+			chance.Shuffle(len(names), func(i, j int) { names[i], names[j] = names[j], names[i] })
+		}
+		b.WriteByte('{')
+		for i, name := range names {
+			if i > 0 {
+				b.WriteByte(',')
+			}
+			encode(b, name, chance)
+			b.WriteByte(':')
+			encode(b, v[name], chance)
+		}
+		blank()
+		b.WriteByte('}')
+	case []any:
+		b.WriteByte('[')
+		for i, e := range v {
+			if i > 0 {
+				b.WriteByte(',')
+			}
+			encode(b, e, chance)
+		}
+		blank()
+		b.WriteByte(']')
+	case json.Number:
+		s := v.String()
+		if chance != nil && !strings.Contains(s, ".") {
+			s += []string{"", ".0", "e0", ".00E+0"}[chance.IntN(4)]
+		}
+		b.WriteString(s)
+	case string:
+		if chance == nil || v == "" || v[0] >= 0x80 || v[0] < ' ' || chance.IntN(2) == 0 {
+			b.Write(appendQuoted(nil, []byte(v)))
+			return
+		}
+		fmt.Fprintf(b, `"\u%04x`, v[0])
+		b.Write(appendQuoted(nil, []byte(v[1:]))[1:])
+	default:
+		s, err := json.Marshal(v)
+		if err != nil {
+			panic(err)
+		}
+		b.Write(s)
+	}
+}
+
+func digest(t *testing.T, d doc, chance *rand.Rand) string {
+	t.Helper()
+	var b bytes.Buffer
+	encode(&b, d, chance)
+	p, err := Read(&b, Options{Key: testKey})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p.Digest
+}
+
+// variants returns other values that could stand where v does.
+func variants(v any) []any {
+	switch v := v.(type) {
+	case string:
+		return []any{v + "!", nil, doc{}, []any{}, []any{v}, true}
+	case json.Number:
+		return []any{v + "1", json.Number("-1"), nil, v.String()}
+	case bool:
+		return []any{!v, nil, strconv.FormatBool(v)}
+	case nil:
+		return []any{"x", doc{}, []any{}, false}
+	case doc:
+		more := maps.Clone(v)
+		more["another"] = nil
+		return []any{more, nil, []any{}}
+	case []any:
+		return []any{append(slices.Clone(v), nil), nil, doc{}}
+	}
+	panic("not JSON")
+}
+
+// gone, set in the place of an object's member, removes it.
+var gone any = new(int)
+
+// eachValue calls f for each value inside v, v included, which the mask does not hide, with a function to replace it.
+func eachValue(v, mask any, path string, set func(any), f func(path string, v any, set func(any), others []any)) {
+	if mask == true {
+		return
+	}
+	f(path, v, set, variants(v))
+	switch v := v.(type) {
+	case doc:
+		masks, _ := mask.(doc)
+		for name, inner := range v {
+			set := func(n any) {
+				if v[name] = n; n == gone {
+					delete(v, name)
+				}
+			}
+			eachValue(inner, masks[name], path+"."+name, set, f)
+			if masks[name] != true {
+				f(path+"."+name, inner, set, []any{gone})
+			}
+		}
+	case []any:
+		masks, _ := mask.([]any)
+		for i, inner := range v {
+			var m any
+			if i < len(masks) {
+				m = masks[i]
+			}
+			eachValue(inner, m, fmt.Sprintf("%s[%d]", path, i), func(n any) { v[i] = n }, f)
+		}
+	}
+}
+
+// TestDigestSeesEverything changes one thing after the other in plans that have all kinds of them.
+func TestDigestSeesEverything(t *testing.T) {
+	for _, name := range []string{"replace", "objects", "unknown", "sensitive", "shapes", "names"} {
+		t.Run(name, func(t *testing.T) {
+			d := load(t, "cases/"+name+".txtar")
+			base := digest(t, d, nil)
+			seen := 0
+			differs := func(what string) {
+				t.Helper()
+				seen++
+				if digest(t, d, nil) == base {
+					t.Errorf("%s: same digest", what)
+				}
+			}
+			member := func(in doc, at, name string, values ...any) {
+				t.Helper()
+				old, there := in[name]
+				for _, v := range values {
+					in[name] = v
+					differs(fmt.Sprintf("%s.%s = %v", at, name, v))
+				}
+				if in[name] = old; !there {
+					delete(in, name)
+				}
+			}
+			value := func(in doc, at, name string, mask any) {
+				t.Helper()
+				old := in[name]
+				var edits []func()
+				eachValue(old, mask, at+"."+name, func(n any) { in[name] = n }, func(path string, v any, set func(any), others []any) {
+					for _, n := range others {
+						edits = append(edits, func() {
+							set(n)
+							differs(fmt.Sprintf("%s: %v => %v", path, v, n))
+							set(v)
+						})
+					}
+				})
+				for _, edit := range edits {
+					edit()
+				}
+			}
+			for i, v := range d["resource_changes"].([]any) {
+				r := v.(doc)
+				c := r["change"].(doc)
+				at := r["address"].(string)
+				if r["mode"] != "managed" || slices.Equal(c["actions"].([]any), []any{"no-op"}) && c["importing"] == nil && r["previous_address"] == nil {
+					continue
+				}
+				member(r, at, "address", at+"x")
+				member(r, at, "previous_address", "another.x")
+				member(r, at, "provider_name", "registry.opentofu.org/hashicorp/aws")
+				member(r, at, "deposed", "deadbeef")
+				member(r, at, "action_reason", "replace_by_triggers")
+				for _, a := range []any{[]any{"create"}, []any{"update"}, []any{"delete"}, []any{"forget"}, []any{"delete", "create"}, []any{"create", "delete"}} {
+					if !slices.Equal(a.([]any), c["actions"].([]any)) {
+						member(c, at, "actions", a)
+					}
+				}
+				member(c, at, "importing", doc{"id": "another"}, doc{"identity": doc{"id": json.Number("1")}})
+				paths, _ := c["replace_paths"].([]any)
+				member(c, at, "replace_paths", append(slices.Clone(paths), []any{"another"}), append(slices.Clone(paths), []any{"nodes", json.Number("7")}))
+				if len(paths) > 0 {
+					member(c, at, "replace_paths", paths[1:])
+				}
+				member(c, at, "after_unknown", doc{"another": true})
+				value(c, at, "before", nil)
+				value(c, at, "after", c["after_unknown"])
+
+				list := d["resource_changes"].([]any)
+				d["resource_changes"] = slices.Concat(list[:i], list[i+1:])
+				differs(at + " left out")
+				d["resource_changes"] = list
+			}
+			outputs, _ := d["output_changes"].(doc)
+			for name, v := range outputs {
+				c := v.(doc)
+				if slices.Equal(c["actions"].([]any), []any{"no-op"}) {
+					continue
+				}
+				for _, a := range []any{[]any{"create"}, []any{"update"}, []any{"delete"}} {
+					if !slices.Equal(a.([]any), c["actions"].([]any)) {
+						member(c, name, "actions", a)
+					}
+				}
+				value(c, name, "before", nil)
+				if c["after_unknown"] != true {
+					value(c, name, "after", c["after_unknown"])
+					member(c, name, "after_unknown", true)
+				}
+				delete(outputs, name)
+				differs("output " + name + " left out")
+				outputs[name+"x"] = c
+				differs("output " + name + " renamed")
+				delete(outputs, name+"x")
+				outputs[name] = c
+			}
+			if digest(t, d, nil) != base {
+				t.Fatal("the test did not undo what it did")
+			}
+			t.Logf("%d changes", seen)
+		})
+	}
+}
+
+// TestDigestIgnoresTheRest spells and orders plans in other ways, and changes what the digest is not about.
+func TestDigestIgnoresTheRest(t *testing.T) {
+	for _, name := range []string{
+		"cases/replace.txtar", "cases/objects.txtar", "cases/unknown.txtar", "cases/sensitive.txtar", "cases/shapes.txtar", "cases/names.txtar",
+		"real/5-both-same-resource.json", "real/0-create.json", "real/12-import.json",
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := load(t, name)
+			base := digest(t, d, nil)
+			for seed := range uint64(50) {
+				chance := rand.New(rand.NewPCG(seed, 1))
+				list := d["resource_changes"].([]any)
+				chance.Shuffle(len(list), func(i, j int) { list[i], list[j] = list[j], list[i] })
+				for _, v := range list {
+					if paths, ok := v.(doc)["change"].(doc)["replace_paths"].([]any); ok {
+						chance.Shuffle(len(paths), func(i, j int) { paths[i], paths[j] = paths[j], paths[i] })
+					}
+				}
+				if got := digest(t, d, chance); got != base {
+					t.Fatalf("order or spelling, seed %d: another digest", seed)
+				}
+			}
+			for name, v := range map[string]any{
+				"timestamp": "2030-01-01T00:00:00Z", "terraform_version": "1.99.0", "variables": doc{"x": doc{"value": "y"}},
+				"prior_state": nil, "relevant_attributes": []any{doc{}}, "checks": []any{}, "resource_drift": []any{}, "applyable": false,
+				"configuration": doc{}, "planned_values": doc{}, "a_later_field": doc{"x": []any{}},
+			} {
+				d[name] = v
+			}
+			for _, v := range d["resource_changes"].([]any) {
+				r := v.(doc)
+				c := r["change"].(doc)
+				r["a_later_field"] = "x"
+				c["generated_config"] = "x"
+				before, isObject := c["before"].(doc)
+				after, both := c["after"].(doc)
+				if isObject && both && c["before_sensitive"] != true {
+					before["unchanged"], after["unchanged"] = doc{"a": []any{"b"}}, doc{"a": []any{"b"}}
+				}
+				if r["mode"] == "data" || slices.Equal(c["actions"].([]any), []any{"no-op"}) && isObject && both {
+					before, after := doc{"other": "x"}, doc{"other": "x"}
+					c["before"], c["after"] = before, after
+				}
+			}
+			if got := digest(t, d, nil); got != base {
+				t.Error("another digest for what is no change")
+			}
+		})
+	}
+}
+
+// TestDigestKey shows that the key matters where something is sensitive, and nowhere else.
+func TestDigestKey(t *testing.T) {
+	for name, matters := range map[string]bool{"cases/sensitive.txtar": true, "cases/replace.txtar": false} {
+		var b bytes.Buffer
+		encode(&b, load(t, name), nil)
+		var digests []string
+		for _, key := range []string{"one", "two"} {
+			p, err := Read(bytes.NewReader(b.Bytes()), Options{Key: []byte(key)})
+			if err != nil {
+				t.Fatal(err)
+			}
+			digests = append(digests, p.Digest)
+		}
+		if (digests[0] != digests[1]) != matters {
+			t.Errorf("%s: %v", name, digests)
+		}
+	}
+}
+
+// TestDigestEncoding computes one digest by the words of the package comment.
+func TestDigestEncoding(t *testing.T) {
+	const in = `{"format_version":"1.2","resource_changes":[{"address":"x.a","mode":"managed","type":"x","provider_name":"registry.terraform.io/a/x",
+		"change":{"actions":["delete","create"],"before":{"id":"1","n":1500,"s":"old","l":[]},"after":{"n":0.25,"s":"new","l":[null]},
+		"after_unknown":{"id":true},"before_sensitive":{"s":true},"after_sensitive":{},"replace_paths":[["n"]]},"action_reason":"replace_because_cannot_update"}],
+		"output_changes":{"o":{"actions":["create"],"before":null,"after":{"b":1,"a":true},"after_unknown":false}}}`
+	mac := func(s string) string { return string(hmacSum(s)) }
+	change := "3:x.a0:0:25:registry.terraform.io/a/x2;6:delete6:create29:replace_because_cannot_update0:1;1:n" +
+		"2:id=3:\"1\"?" + "4:l[0]-=4:null" + "1:n=4:15e2=5:25e-2" + "1:s*" + mac(`"old"`) + "#" + mac(`"new"`)
+	output := "1:o1;6:create" + "=4:null" + "=18:{\"a\":true,\"b\":1e0}"
+	want := hexSum("plumbline plan 1\n" + "1;" + sum(change) + "1;" + sum(output))
+	p, err := Read(strings.NewReader(in), Options{Key: testKey})
+	if err != nil {
+		t.Fatal(err)
+	}
+	compare(t, want, p.Digest)
+}
+
+// TestPlantedSecrets makes values and masks by chance and looks for every value under a mask.
+func TestPlantedSecrets(t *testing.T) {
+	for seed := range uint64(500) {
+		chance := rand.New(rand.NewPCG(seed, 2))
+		g := planter{chance: chance}
+		change := doc{"actions": []any{[]string{"update", "create", "delete", "no-op"}[chance.IntN(4)]}}
+		before, after, masks := g.pair(0, false)
+		change["before"], change["after"] = before, after
+		change["before_sensitive"], change["after_sensitive"], change["after_unknown"] = masks[0], masks[1], masks[2]
+		resource := doc{"address": "x.a", "mode": "managed", "type": "x", "change": change}
+		drift := doc{"address": "x.a", "mode": "managed", "type": "x", "change": maps.Clone(change)}
+		drift["change"].(doc)["actions"] = []any{"update"}
+		output := maps.Clone(change)
+		if len(g.hidden) > 0 {
+			output["before_sensitive"], output["after_sensitive"] = true, true
+		}
+		var b bytes.Buffer
+		encode(&b, doc{
+			"format_version": "1.2", "resource_changes": []any{resource}, "resource_drift": []any{drift}, "output_changes": doc{"o": output},
+			"variables": doc{"v": doc{"value": "hidden-variable"}},
+		}, chance)
+		told := map[string]bool{}
+		p, err := Read(bytes.NewReader(b.Bytes()), Options{Key: testKey, Secrets: func(s string) { told[s] = true }})
+		if err != nil {
+			t.Fatalf("seed %d: %v", seed, err)
+		}
+		text, err := json.Marshal(p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if bytes.Contains(text, []byte("hidden-")) {
+			t.Fatalf("seed %d: a sensitive value got through:\n%s\n%s", seed, b.Bytes(), text)
+		}
+		for _, s := range g.hidden {
+			if !told[s] {
+				t.Fatalf("seed %d: %s was not told:\n%s", seed, s, b.Bytes())
+			}
+		}
+		for range 20 { // break it anywhere
+			broken := bytes.Clone(b.Bytes())
+			broken[chance.IntN(len(broken))] = `"{}[],:\x`[chance.IntN(9)]
+			if _, err := Read(bytes.NewReader(broken), Options{}); err != nil && strings.Contains(err.Error(), "hidden-") {
+				t.Fatalf("seed %d: %v", seed, err)
+			}
+		}
+	}
+}
+
+// planter makes values. Those that a mask covers begin with "hidden-"; a value whose counterpart alone is covered is hidden
+// with it, so it begins like that, too.
+type planter struct {
+	chance *rand.Rand
+	hidden []string
+	n      int
+}
+
+func (g *planter) leaf(covered bool) any {
+	g.n++
+	if !covered {
+		return fmt.Sprintf("open-%d", g.n)
+	}
+	s := fmt.Sprintf("hidden-%d", g.n)
+	g.hidden = append(g.hidden, s)
+	return s
+}
+
+// pair makes the two values at a place, and the masks before_sensitive, after_sensitive, after_unknown.
+func (g *planter) pair(depth int, covered bool) (before, after any, masks [3]any) {
+	masks = [3]any{false, false, false}
+	if !covered && depth > 0 && g.chance.IntN(4) == 0 {
+		covered = true
+		switch g.chance.IntN(3) {
+		case 0:
+			masks[0] = true
+		case 1:
+			masks[1] = true
+		case 2:
+			masks[0], masks[1] = true, true
+		}
+		before, after, _ = g.pair(depth, true)
+		if g.chance.IntN(4) == 0 {
+			masks[2] = true
+		}
+		return before, after, masks
+	}
+	if depth > 3 || depth > 0 && g.chance.IntN(3) == 0 {
+		before = g.leaf(covered)
+		if g.chance.IntN(5) == 0 {
+			return before, before, masks
+		}
+		return before, g.leaf(covered), masks
+	}
+	if depth > 0 && g.chance.IntN(2) == 0 {
+		b, a, m := []any{}, []any{}, [3][]any{{}, {}, {}}
+		for range g.chance.IntN(4) {
+			vb, va, vm := g.pair(depth+1, covered)
+			b, a = append(b, vb), append(a, va)
+			for i := range m {
+				m[i] = append(m[i], vm[i])
+			}
+		}
+		return b, a, [3]any{m[0], m[1], m[2]}
+	}
+	b, a, m := doc{}, doc{}, [3]doc{{}, {}, {}}
+	for i := range g.chance.IntN(5) {
+		name := []string{"a", "b.c", `d"`, "", "e"}[i]
+		vb, va, vm := g.pair(depth+1, covered)
+		b[name], a[name] = vb, va
+		for i := range m {
+			m[i][name] = vm[i]
+		}
+	}
+	return b, a, [3]any{m[0], m[1], m[2]}
+}
+
+// TestMasksHideNoMore shows that what is not sensitive is still seen.
+func TestMasksHideNoMore(t *testing.T) {
+	p := sample(t, "5-both-same-resource")
+	var masked, open int
+	for _, c := range slices.Concat(p.Changes, p.Drift) {
+		for _, a := range c.Attributes {
+			if a.Before == plumbline.Masked || a.After == plumbline.Masked {
+				masked++
+			} else {
+				open++
+			}
+		}
+	}
+	if masked != 0 || open != 6 {
+		t.Errorf("%d attributes masked, %d open", masked, open)
+	}
+}
+
+func hmacSum(s string) []byte {
+	m := hmac.New(sha256.New, testKey)
+	m.Write([]byte(s))
+	return m.Sum(nil)
+}
+
+func sum(s string) string {
+	h := sha256.Sum256([]byte(s))
+	return string(h[:])
+}
+
+func hexSum(s string) string { return hex.EncodeToString([]byte(sum(s))) }

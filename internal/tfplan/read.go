@@ -1,0 +1,405 @@
+package tfplan
+
+import (
+	"bytes"
+	"cmp"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+
+	"github.com/go-json-experiment/json/jsontext"
+	"github.com/hashicorp/go-version"
+
+	"github.com/plumbline/plumbline/internal/plumbline"
+)
+
+// DefaultMaxAttributes is how many attributes a Plan keeps when Options do not say.
+const DefaultMaxAttributes = 2000
+
+// Options say how to read a plan.
+type Options struct {
+	// Key keys the hashes of sensitive values in the digest. Digests can be compared when they were made with one key. Without
+	// a key, whoever has a digest can check guesses of a sensitive value, if all else in the plan is known.
+	Key []byte
+
+	// Secrets, if not nil, is told every sensitive string and number of at least four bytes, in changes, unchanged
+	// resources, data sources and outputs. The same value may come many times. Values that are sensitive only in
+	// variables are not told.
+	Secrets func(string)
+
+	// MaxAttributes is how many attributes are kept for Changes, and as many again for Drift; those of what is destroyed or
+	// replaced come first. Default DefaultMaxAttributes; negative: none. When some were left out, the Plan is Truncated.
+	MaxAttributes int
+}
+
+// Hosts that provider names begin with unless a configuration says otherwise.
+const (
+	terraformRegistry = "registry.terraform.io/"
+	tofuRegistry      = "registry.opentofu.org/"
+)
+
+// Read reads the output of `terraform show -json PLANFILE`, of Terraform or OpenTofu, to its end. An error names the byte and
+// the place in the input. An action that is not known is an error: a plan that cannot be counted must not be approved.
+func Read(in io.Reader, o Options) (plumbline.Plan, error) {
+	most := max(o.MaxAttributes, 0)
+	if o.MaxAttributes == 0 {
+		most = DefaultMaxAttributes
+	}
+	r := &reader{
+		dec:     jsontext.NewDecoder(in),
+		walker:  newWalker(o),
+		changes: keeper{max: most},
+		drift:   keeper{max: most},
+		words:   map[string]string{},
+	}
+	if err := r.read(); err != nil {
+		return plumbline.Plan{}, err
+	}
+	return r.finish(), nil
+}
+
+// reader holds what has been gathered from the input so far.
+type reader struct {
+	dec    *jsontext.Decoder
+	walker *walker
+
+	plan           plumbline.Plan
+	changes, drift keeper
+	records        []record // of changes, for the digest
+	outputs        []record
+
+	format   string
+	complete bool // the input has "complete" or "applyable", which OpenTofu does not write
+	tofu     bool // a provider comes from OpenTofu's registry
+	hasState bool // something in the changes shows that there was a state
+	prior    int  // managed resources in prior_state
+	imports  int  // of them, at most, what is only about to be imported
+
+	at      spot
+	buffers [5][]byte // for the values and masks of one change
+	words   map[string]string
+}
+
+func (r *reader) read() error {
+	r.at = spot{section: "the plan", index: -1}
+	err := r.object(func(name []byte) error {
+		r.at.section = string(name)
+		err := r.section()
+		if err == nil {
+			r.at = spot{section: "the plan", index: -1}
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	if r.format == "" {
+		return r.wrong(errors.New("no format_version; expected the output of `terraform show -json PLANFILE`"))
+	}
+	switch _, err := r.dec.ReadToken(); err {
+	case io.EOF:
+		return nil
+	case nil:
+		return r.wrong(errors.New("something follows its end"))
+	default:
+		return r.broken(err)
+	}
+}
+
+func (r *reader) section() error {
+	switch r.at.section {
+	case "format_version":
+		if err := r.string(&r.format); err != nil {
+			return err
+		}
+		if !strings.HasPrefix(r.format, "1.") {
+			return r.wrong(fmt.Errorf("version %q; Plumbline reads 1.x", r.format))
+		}
+		return nil
+	case "terraform_version":
+		return r.string(&r.plan.Version)
+	case "errored":
+		v, err := r.value()
+		r.plan.Errored = isTrue(v)
+		return err
+	case "applyable", "complete":
+		r.complete = true
+		return r.skip()
+	case "resource_changes":
+		return r.list(r.changed)
+	case "resource_drift":
+		return r.list(r.drifted)
+	case "output_changes":
+		return r.object(func(name []byte) error {
+			r.at.address = string(name)
+			return r.output(r.at.address)
+		})
+	case "prior_state":
+		return r.member("values", func() error { return r.member("root_module", r.module) })
+	case "action_invocations":
+		return r.list(func() error {
+			err := r.member("address", func() error { return r.string(&r.at.address) })
+			return cmp.Or(err, r.wrong(errors.New("the plan runs an action, which this version of Plumbline cannot show")))
+		})
+	case "values":
+		return r.wrong(errors.New("this is a state, not a plan"))
+	default:
+		return r.skip()
+	}
+}
+
+// module counts the managed resources of a module in prior_state. Data sources are there before anything was applied, and
+// so are outputs.
+func (r *reader) module() error {
+	return r.object(func(name []byte) error {
+		switch string(name) {
+		case "resources":
+			return r.elements(func(int) error { return r.object(r.priorResource) })
+		case "child_modules":
+			return r.elements(func(int) error { return r.module() })
+		default:
+			return r.skip()
+		}
+	})
+}
+
+func (r *reader) priorResource(name []byte) error {
+	if string(name) != "mode" {
+		return r.pass()
+	}
+	v, err := r.value()
+	if string(v) == `"managed"` {
+		r.prior++
+	}
+	return err
+}
+
+// provider notes the full name of a provider.
+func (r *reader) provider(name string) {
+	r.tofu = r.tofu || strings.HasPrefix(name, tofuRegistry)
+}
+
+// engine tells who made the plan, from what is in it: OpenTofu counts its versions like Terraform, calls them terraform_version
+// and lacks two fields that Terraform has written since 1.8.
+func (r *reader) engine() string {
+	if r.tofu {
+		return "tofu"
+	}
+	v, err := version.NewVersion(r.plan.Version)
+	if err == nil && !r.complete && v.Core().GreaterThanOrEqual(version.Must(version.NewVersion("1.8.0"))) {
+		return "tofu"
+	}
+	return "terraform"
+}
+
+func (r *reader) finish() plumbline.Plan {
+	p := r.plan
+	p.Engine = r.engine()
+	p.Changes, p.Drift = r.changes.sorted(), r.drift.sorted()
+	p.Truncated = r.changes.truncated || r.drift.truncated
+	p.NoState = !r.hasState && r.prior <= r.imports
+	slices.SortFunc(p.Outputs, func(a, b plumbline.OutputChange) int { return cmp.Compare(a.Name, b.Name) })
+
+	h := sha256.New()
+	h.Write([]byte("plumbline plan 1\n"))
+	for _, list := range [][]record{r.records, r.outputs} {
+		slices.SortFunc(list, func(a, b record) int {
+			return cmp.Or(cmp.Compare(a.name, b.name), cmp.Compare(a.deposed, b.deposed), bytes.Compare(a.sum[:], b.sum[:]))
+		})
+		h.Write(appendN(nil, len(list)))
+		for _, rec := range list {
+			h.Write(rec.sum[:])
+		}
+	}
+	p.Digest = hex.EncodeToString(h.Sum(nil))
+	return p
+}
+
+// spot is where the reader is, for errors.
+type spot struct {
+	section string
+	index   int    // in a list, or -1
+	address string // of a resource, or the name of an output; may be empty
+}
+
+func (s spot) String() string {
+	at := s.section
+	if s.index >= 0 {
+		at = fmt.Sprintf("%s[%d]", at, s.index)
+	}
+	if s.address != "" {
+		at += " (" + s.address + ")"
+	}
+	return at
+}
+
+// Reading JSON. Each function reads one value.
+
+// object calls f for each member of an object, after its name; f reads the value. The name is valid until then. A null has
+// no members.
+func (r *reader) object(f func(name []byte) error) error {
+	if ok, err := r.open(object, "an object"); !ok {
+		return err
+	}
+	for r.dec.PeekKind() != jsontext.KindEndObject {
+		name, err := r.value()
+		if err != nil {
+			return err
+		}
+		if err := f(text(name)); err != nil {
+			return err
+		}
+	}
+	return r.close()
+}
+
+// member calls f for one member of an object and passes over the others.
+func (r *reader) member(want string, f func() error) error {
+	return r.object(func(name []byte) error {
+		if string(name) == want {
+			return f()
+		}
+		return r.skip()
+	})
+}
+
+// elements calls f for each element of an array; f reads it. A null has no elements.
+func (r *reader) elements(f func(index int) error) error {
+	if ok, err := r.open(array, "an array"); !ok {
+		return err
+	}
+	for i := 0; r.dec.PeekKind() != jsontext.KindEndArray; i++ {
+		if err := f(i); err != nil {
+			return err
+		}
+	}
+	return r.close()
+}
+
+// list is elements for a section of resources.
+func (r *reader) list(f func() error) error {
+	return r.elements(func(i int) error {
+		r.at.index, r.at.address = i, ""
+		return f()
+	})
+}
+
+// open reads the beginning of an object or array. It returns false and nil at a null.
+func (r *reader) open(want jsontext.Kind, name string) (bool, error) {
+	switch kind := r.dec.PeekKind(); kind {
+	case want, absent:
+		if _, err := r.dec.ReadToken(); err != nil {
+			return false, r.broken(err)
+		}
+		return true, nil
+	case null:
+		return false, r.skip()
+	default:
+		return false, r.wrong(fmt.Errorf("expected %s", name))
+	}
+}
+
+func (r *reader) close() error {
+	_, err := r.dec.ReadToken()
+	return r.broken(err)
+}
+
+// value returns the next value. It is valid until something else is read.
+func (r *reader) value() ([]byte, error) {
+	v, err := r.dec.ReadValue()
+	return v, r.broken(err)
+}
+
+// copy reads the next value into one of the reader's buffers. A change is read as a whole before it is looked at.
+func (r *reader) copy(buffer int, v *[]byte) error {
+	in, err := r.value()
+	if err != nil {
+		return err
+	}
+	if tooDeep(in) {
+		return r.wrong(fmt.Errorf("a value is nested deeper than %d levels", maxDeep))
+	}
+	r.buffers[buffer] = append(r.buffers[buffer][:0], in...)
+	*v = r.buffers[buffer]
+	return nil
+}
+
+// string reads a string; a null is an empty one.
+func (r *reader) string(s *string) error {
+	v, err := r.text()
+	*s = string(v)
+	return err
+}
+
+// word reads a string that repeats in many changes, such as a type, and returns one string for equal ones.
+func (r *reader) word(s *string) error {
+	v, err := r.text()
+	w, ok := r.words[string(v)]
+	if !ok {
+		w = string(v)
+		if r.words[w] = w; len(r.words) > 10_000 { // not words at all
+			clear(r.words)
+		}
+	}
+	*s = w
+	return err
+}
+
+func (r *reader) text() ([]byte, error) {
+	v, err := r.value()
+	switch {
+	case err != nil || kindOf(v) == null:
+		return nil, err
+	case kindOf(v) == str:
+		return text(v), nil
+	default:
+		return nil, r.wrong(errors.New("expected a string"))
+	}
+}
+
+// pass passes over a value of moderate size; it is faster than skip.
+func (r *reader) pass() error {
+	_, err := r.value()
+	return err
+}
+
+// skip passes over a value of any size without holding it.
+func (r *reader) skip() error { return r.broken(r.dec.SkipValue()) }
+
+// broken makes an error of what the decoder says. Its own words may quote the input or name a key of a sensitive map, so
+// only what kind of mistake it is, and where, goes on.
+func (r *reader) broken(err error) error {
+	if err == nil {
+		return nil
+	}
+	offset := r.dec.InputOffset()
+	syntax, isSyntax := errors.AsType[*jsontext.SyntacticError](err)
+	if isSyntax {
+		offset = syntax.ByteOffset
+	}
+	switch {
+	case errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, io.EOF):
+		err = fmt.Errorf("the input ends too early: %w", io.ErrUnexpectedEOF)
+	case errors.Is(err, jsontext.ErrDuplicateName):
+		err = errors.New("an object has the same name twice")
+	case isSyntax:
+		err = errors.New("not valid JSON")
+	default: // what the input's reader says, and that it was read
+		err = cmp.Or(errors.Unwrap(err), err)
+	}
+	return r.wrongAt(offset, err)
+}
+
+// wrong says where err was found. It is nil if err is.
+func (r *reader) wrong(err error) error { return r.wrongAt(r.dec.InputOffset(), err) }
+
+func (r *reader) wrongAt(offset int64, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("plan JSON, byte %d, in %s: %w", offset, r.at, err)
+}
