@@ -1,0 +1,197 @@
+package git
+
+import (
+	"container/heap"
+	"context"
+	"strings"
+	"time"
+
+	"github.com/go-git/go-git/v5/plumbing"
+	"github.com/go-git/go-git/v5/plumbing/object"
+)
+
+// Commit is one commit of a repository's history.
+type Commit struct {
+	Hash    string
+	Author  string
+	Email   string
+	Subject string // first paragraph of the message, in one line
+	Body    string // the rest
+	When    time.Time
+	Parents []string
+}
+
+// IsAncestor reports whether b contains a: whether a is b or can be reached from it. A commit that is not in the mirror
+// is plumbline.ErrNotFound.
+//
+// Both histories are walked from the newest commit on, so that the answer is found near the tips. Dates decide only the
+// order of the walk: wrong clocks make it longer, never wrong.
+func (r *Repo) IsAncestor(ctx context.Context, a, b string) (bool, error) {
+	w := walk{r: r, flags: map[plumbing.Hash]flag{}}
+	ha, err := w.push(a, stale)
+	if err != nil {
+		return false, err
+	}
+	if _, err := w.push(b, wanted); err != nil {
+		return false, err
+	}
+	for w.live > 0 {
+		if w.flags[ha]&wanted != 0 {
+			return true, nil
+		}
+		c, f, err := w.pop(ctx)
+		if err != nil {
+			return false, err
+		}
+		if err := w.parents(c, f); err != nil {
+			return false, err
+		}
+	}
+	return w.flags[ha]&wanted != 0, nil
+}
+
+// Log returns the commits that can be reached from to but not from from, newest first, at most max of them (0: all).
+// With an empty from it goes back to the beginning.
+func (r *Repo) Log(ctx context.Context, from, to string, max int) ([]Commit, error) {
+	w := walk{r: r, flags: map[plumbing.Hash]flag{}}
+	if from != "" {
+		if _, err := w.push(from, stale); err != nil {
+			return nil, err
+		}
+	}
+	if _, err := w.push(to, wanted); err != nil {
+		return nil, err
+	}
+	var found []*object.Commit
+	for left := slop; len(w.queue) > 0; {
+		if w.live > 0 {
+			left = slop
+		} else if left--; left < 0 || from == "" {
+			break
+		}
+		if from == "" && max > 0 && len(found) == max {
+			break
+		}
+		c, f, err := w.pop(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if f == wanted {
+			found = append(found, c)
+		}
+		if err := w.parents(c, f); err != nil {
+			return nil, err
+		}
+	}
+	var out []Commit
+	for _, c := range found {
+		if w.flags[c.Hash]&stale == 0 && (max <= 0 || len(out) < max) {
+			out = append(out, describe(c))
+		}
+	}
+	return out, nil
+}
+
+// slop is how many commits Log looks at after the last that matters: one with a wrong clock may still lead to commits
+// that from contains. It is what git log allows too.
+const slop = 5
+
+func describe(c *object.Commit) Commit {
+	subject, body, _ := strings.Cut(strings.TrimSpace(strings.ReplaceAll(c.Message, "\r\n", "\n")), "\n\n")
+	out := Commit{
+		Hash: c.Hash.String(), Author: c.Author.Name, Email: c.Author.Email, When: c.Author.When,
+		Subject: strings.Join(strings.Fields(subject), " "), Body: strings.TrimSpace(body),
+	}
+	for _, p := range c.ParentHashes {
+		out.Parents = append(out.Parents, p.String())
+	}
+	return out
+}
+
+// flag says from where a commit was reached.
+type flag uint8
+
+const (
+	wanted  flag = 1 << iota
+	stale        // neither it nor what is behind it is of interest
+	waiting      // it is in the queue
+)
+
+// walk goes back through history, newest commit first.
+type walk struct {
+	r     *Repo
+	queue commitQueue
+	flags map[plumbing.Hash]flag
+	live  int // commits in the queue that are wanted but not stale
+}
+
+func (w *walk) push(commit string, f flag) (plumbing.Hash, error) {
+	h, err := parseHash(commit)
+	if err != nil {
+		return h, err
+	}
+	return h, w.add(h, f)
+}
+
+// add marks a commit; it is visited, even again, when that is news to what is behind it.
+func (w *walk) add(h plumbing.Hash, f flag) error {
+	old := w.flags[h]
+	w.flags[h] = old | f
+	switch {
+	case old&(f|stale) != 0:
+	case old&waiting != 0: // wanted until now
+		w.live--
+	default:
+		c, err := w.r.objects.commit(h)
+		if err != nil {
+			return w.r.missing(h.String(), err)
+		}
+		w.flags[h] |= waiting
+		heap.Push(&w.queue, c)
+		if old|f == wanted {
+			w.live++
+		}
+	}
+	return nil
+}
+
+func (w *walk) pop(ctx context.Context) (*object.Commit, flag, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, 0, err
+	}
+	c := heap.Pop(&w.queue).(*object.Commit)
+	f := w.flags[c.Hash] &^ waiting
+	w.flags[c.Hash] = f
+	if f == wanted {
+		w.live--
+	}
+	return c, f, nil
+}
+
+func (w *walk) parents(c *object.Commit, f flag) error {
+	pass := wanted
+	if f&stale != 0 {
+		pass = stale
+	}
+	for _, p := range c.ParentHashes {
+		if err := w.add(p, pass); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// commitQueue is a heap with the newest commit on top.
+type commitQueue []*object.Commit
+
+func (q commitQueue) Len() int           { return len(q) }
+func (q commitQueue) Less(i, j int) bool { return q[i].Committer.When.After(q[j].Committer.When) }
+func (q commitQueue) Swap(i, j int)      { q[i], q[j] = q[j], q[i] }
+func (q *commitQueue) Push(x any)        { *q = append(*q, x.(*object.Commit)) }
+func (q *commitQueue) Pop() any {
+	old := *q
+	c := old[len(old)-1]
+	old[len(old)-1] = nil
+	*q = old[:len(old)-1]
+	return c
+}
