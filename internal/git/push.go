@@ -157,17 +157,17 @@ func (r *Repo) send(ctx context.Context, st storer.EncodedObjectStorer, ref stri
 	if err != nil {
 		return err
 	}
-	session, err := cl.NewReceivePackSession(ep, auth)
+	conn, err := cl.NewReceivePackSession(ep, auth)
 	if err != nil {
 		return r.remote.explain(ctx, "push to", err)
 	}
 	closed := false
 	defer func() {
 		if !closed {
-			_ = session.Close() // the error that matters is there already
+			_ = conn.Close() // the error that matters is there already
 		}
 	}()
-	adv, err := session.AdvertisedReferencesContext(ctx)
+	adv, err := conn.AdvertisedReferencesContext(ctx)
 	if err != nil && !errors.Is(err, transport.ErrEmptyRemoteRepository) {
 		return r.remote.explain(ctx, "push to", err)
 	}
@@ -190,14 +190,14 @@ func (r *Repo) send(ctx context.Context, st storer.EncodedObjectStorer, ref stri
 		_, err := packfile.NewEncoder(pw, st, false).Encode(objects, 0)
 		_ = pw.CloseWithError(err) // nil: the end
 	}()
-	report, err := session.ReceivePack(ctx, req)
+	report, err := conn.ReceivePack(ctx, req)
 	_ = pr.Close() // lets the encoder go when the remote did not want all of it
 	<-encoded
 	if report != nil {
 		err = errors.Join(err, report.Error())
 	}
 	closed = true
-	if cerr := session.Close(); err == nil {
+	if cerr := conn.Close(); err == nil {
 		err = cerr
 	}
 	if err == nil {
