@@ -12,7 +12,7 @@ func TestSecretNeverPrints(t *testing.T) {
 	s := NewSecret("hunter2-hunter2")
 	j, err := json.Marshal(struct{ S Secret }{s})
 	must(t, err)
-	for _, got := range []string{fmt.Sprint(s), fmt.Sprintf("%v %+v %#v %s %q", s, s, s, s, s), string(j), fmt.Sprintf("%+v", Variable{JSON: s})} {
+	for _, got := range []string{fmt.Sprint(s), fmt.Sprintf("%v %+v %#v %s %q", s, s, s, s, s), string(j), fmt.Sprintf("%+v", Variable{JSON: s}), fmt.Sprintf("%+v %#v", struct{ s Secret }{s}, struct{ s Secret }{s})} {
 		if strings.Contains(got, "hunter2") {
 			t.Errorf("printed: %s", got)
 		}

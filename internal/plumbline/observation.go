@@ -96,10 +96,15 @@ func SubjectBranch(branch string) string { return "branch " + branch }
 type WireSecret struct{ Secret }
 
 // MarshalJSON writes the value in clear.
-func (w WireSecret) MarshalJSON() ([]byte, error) { return json.Marshal(w.value) }
+func (w WireSecret) MarshalJSON() ([]byte, error) { return json.Marshal(w.Reveal()) }
 
 // UnmarshalJSON reads the value.
-func (w *WireSecret) UnmarshalJSON(b []byte) error { return json.Unmarshal(b, &w.value) }
+func (w *WireSecret) UnmarshalJSON(b []byte) error {
+	var v string
+	err := json.Unmarshal(b, &v)
+	w.Secret = NewSecret(v)
+	return err
+}
 
 // RunVersion is a run as it was when people were told of it.
 type RunVersion struct {

@@ -1,19 +1,30 @@
 package plumbline
 
-// Secret is a value that prints as "(sensitive)" wherever it is formatted or encoded; only Reveal gives it away.
-type Secret struct{ value string }
+// Secret is a value that prints as "(sensitive)" wherever it is formatted or encoded; only Reveal gives it away. The value lies behind a
+// pointer, because fmt prints the inside of an unexported field without asking its methods.
+type Secret struct{ value *string }
 
 // NewSecret wraps a value.
-func NewSecret(v string) Secret { return Secret{v} }
+func NewSecret(v string) Secret {
+	if v == "" {
+		return Secret{}
+	}
+	return Secret{&v}
+}
 
 // Reveal returns the value, for the one place that must hand it on.
-func (s Secret) Reveal() string { return s.value }
+func (s Secret) Reveal() string {
+	if s.value == nil {
+		return ""
+	}
+	return *s.value
+}
 
 // IsZero reports whether there is no value.
-func (s Secret) IsZero() bool { return s.value == "" }
+func (s Secret) IsZero() bool { return s.value == nil }
 
 func (s Secret) String() string {
-	if s.value == "" {
+	if s.value == nil {
 		return ""
 	}
 	return Masked
