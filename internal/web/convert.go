@@ -1,0 +1,198 @@
+package web
+
+import (
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/plumbline/plumbline/internal/plumbline"
+)
+
+func convert[T, U any](in []T, f func(T) U) []U {
+	out := make([]U, 0, len(in))
+	for _, v := range in {
+		out = append(out, f(v))
+	}
+	return out
+}
+
+func attributeJSON(a plumbline.Attribute) AttributeJSON    { return AttributeJSON(a) }
+func diagnosticJSON(d plumbline.Diagnostic) DiagnosticJSON { return DiagnosticJSON(d) }
+func findingJSON(f plumbline.Finding) FindingJSON          { return FindingJSON(f) }
+func outputJSON(o plumbline.OutputChange) OutputJSON       { return OutputJSON(o) }
+
+// since is when a run came to its state, as far as the run itself tells.
+func since(r plumbline.Run) time.Time {
+	switch {
+	case r.State == plumbline.StateQueued:
+		return r.Queued
+	case r.State.Active():
+		return r.Started
+	case r.State == plumbline.StateAwaiting:
+		return r.Planned
+	case r.State == plumbline.StateApproved && len(r.Approvals) > 0:
+		return r.Approvals[len(r.Approvals)-1].At
+	case r.State == plumbline.StateApproved:
+		return r.Planned
+	}
+	return r.Finished
+}
+
+func (s *Server) runJSON(r plumbline.Run) RunJSON {
+	j := RunJSON{
+		ID: r.ID, Kind: r.Kind, State: r.State, Label: r.Label(),
+		Repository: r.Stack.Repository, Environment: r.Stack.Environment, Stack: r.Stack.Name,
+		Commit: r.Commit, Base: r.Base, MR: r.MR, Deployment: r.Deployment, Because: r.Because, By: r.By, WaitsFor: r.WaitsFor,
+		Attempt: r.Attempt, Worker: r.Claim.Worker, Unapplied: r.Unapplied, DriftOpen: r.DriftOpen,
+		RejectedBy: r.RejectedBy, Reason: r.Reason,
+		Queued: r.Queued, Started: r.Started, Planned: r.Planned, Finished: r.Finished, Since: since(r),
+		URL: s.link("runs", r.ID.String()),
+	}
+	if p := r.Plan; p != nil {
+		j.Plan = &PlanInfoJSON{
+			Digest: p.Digest, Engine: p.Engine, Version: p.Version, Summary: p.Summary, Text: p.Summary.String(), NoState: p.NoState,
+			Destroys: convert(p.Destroy, func(n plumbline.Named) NamedJSON { return NamedJSON(n) }),
+		}
+	}
+	for _, a := range r.Approvals {
+		j.Approvals = append(j.Approvals, ApprovalJSON(a))
+	}
+	if r.State == plumbline.StateAwaiting {
+		j.Missing, j.ValidUntil = r.Missing(s.c.Now()), r.ValidUntil()
+	}
+	if f := r.Failure; f != nil {
+		j.Failure = &FailureJSON{Kind: f.Kind, Text: f.Text, Next: f.Next, Diagnostics: convert(f.Diagnostics, diagnosticJSON)}
+	}
+	for _, c := range r.Created {
+		j.Created = append(j.Created, CreatedJSON(c))
+	}
+	return j
+}
+
+// link is the address of a page for people elsewhere; "" when it is not known.
+func (s *Server) link(parts ...string) string {
+	if s.c.PublicURL == "" {
+		return ""
+	}
+	return strings.TrimSuffix(s.c.PublicURL, "/") + path(parts...)
+}
+
+// path joins the escaped parts of a path of ours. Slashes in the last one stay: names of proposals have them.
+func path(parts ...string) string {
+	var b strings.Builder
+	for i, p := range parts {
+		p = url.PathEscape(p)
+		if i == len(parts)-1 {
+			p = strings.ReplaceAll(p, "%2F", "/")
+		}
+		b.WriteString("/" + p)
+	}
+	return b.String()
+}
+
+func eventJSON(e plumbline.Event) EventJSON {
+	return EventJSON{At: e.At, From: e.From, To: e.To, Who: e.Who, Text: e.Text}
+}
+
+func environmentJSON(st plumbline.EnvironmentStatus) EnvironmentJSON {
+	e := st.Environment
+	return EnvironmentJSON{
+		Repository: e.Repository, Environment: e.Name, Branch: e.Branch, Apply: e.Apply,
+		State: st.State, Commit: st.Commit, Cause: st.Cause, Stacks: st.Stacks, OutOfSync: st.OutOfSync, NeverApplied: st.NeverApplied,
+		Drift: st.Drifted, Waiting: append([]plumbline.RunID{}, st.Waiting...), Failed: append([]plumbline.RunID{}, st.Failed...),
+	}
+}
+
+func stackJSON(st plumbline.StackStatus) StackJSON {
+	return StackJSON{
+		Name: st.Stack.Name, Alias: st.Spec.Alias, Dir: st.Spec.Dir, State: stackLabel(st), Commit: st.Commit, Checked: st.Checked,
+		NeverApplied: st.NeverApplied, Removed: st.Removed, Drift: st.Drifted,
+		LastRun: st.LastRun, LastKind: st.LastKind, LastState: st.LastState, DependsOn: st.Spec.DependsOn,
+	}
+}
+
+// stackLabel is what a stack is, the worst first.
+func stackLabel(st plumbline.StackStatus) string {
+	landing := st.LastKind == plumbline.KindDeploy || st.LastKind == plumbline.KindDestroy
+	switch {
+	case st.Removed && st.NeverApplied:
+		return "removed"
+	case len(st.Spec.Broken) > 0:
+		return "cannot be read"
+	case landing && !st.LastState.Good() && st.LastState != "" && st.LastState != plumbline.StateSuperseded:
+		return (&plumbline.Run{Kind: st.LastKind, State: st.LastState}).Label()
+	case st.Removed:
+		return "removed, not destroyed"
+	case st.Drifted > 0:
+		return "drifted"
+	case st.LastKind == plumbline.KindDrift && (st.LastState == plumbline.StateFailed || st.LastState.Active()):
+		return map[bool]string{true: "being checked", false: "check failed"}[st.LastState.Active()]
+	case st.NeverApplied:
+		return "never applied here"
+	case st.LastKind == plumbline.KindDrift && st.LastState == plumbline.StatePlanned:
+		return "not yet applied"
+	case !st.Checked:
+		return "not checked yet"
+	}
+	return "in sync"
+}
+
+func deploymentJSON(d plumbline.Deployment, runs []plumbline.Run) DeploymentJSON {
+	j := DeploymentJSON{
+		ID: d.ID, Commit: d.Commit, Previous: d.Previous, By: d.By, Created: d.Created, Runs: len(runs),
+		State: deploymentState(runs), Counts: map[plumbline.State]int{},
+	}
+	for _, r := range runs {
+		j.Counts[r.State]++
+	}
+	return j
+}
+
+// deploymentState is what became of a deployment as a whole.
+func deploymentState(runs []plumbline.Run) string {
+	gone := 0
+	for _, r := range runs {
+		if r.State == plumbline.StateSuperseded {
+			gone++
+		}
+	}
+	switch st := plumbline.StatusOf(plumbline.Environment{}, "", runs, nil).State; {
+	case len(runs) == 0:
+		return "nothing to do"
+	case gone == len(runs):
+		return "superseded"
+	case st != plumbline.EnvInSync:
+		return string(st)
+	}
+	return "applied"
+}
+
+func driftJSON(d plumbline.DriftItem) DriftJSON {
+	return DriftJSON{
+		ID: d.ID, Repository: d.Stack.Repository, Environment: d.Stack.Environment, Stack: d.Stack.Name,
+		Address: d.Difference.Address, Kind: d.Difference.Kind, Attributes: convert(d.Difference.Attributes, attributeJSON),
+		Opened: d.Opened, LastSeen: d.LastSeen, Seen: d.Seen, Resolved: d.Resolved, FirstRun: d.FirstRun, LastRun: d.LastRun,
+	}
+}
+
+func changeJSON(c plumbline.Change) ChangeJSON {
+	return ChangeJSON{
+		Address: c.Address, Previous: c.Previous, Type: c.Type, Provider: c.Provider, Action: c.Action, Reason: c.Reason, Deposed: c.Deposed,
+		Importing: c.Importing, ReplacePaths: c.ReplacePaths, Attributes: convert(c.Attributes, attributeJSON),
+	}
+}
+
+func planJSON(p plumbline.Plan) PlanJSON {
+	return PlanJSON{
+		Digest: p.Digest, Engine: p.Engine, Version: p.Version, Summary: p.Summary, NoState: p.NoState, Errored: p.Errored, Truncated: p.Truncated,
+		Changes: convert(p.Changes, changeJSON), Outputs: convert(p.Outputs, outputJSON), Drift: convert(p.Drift, changeJSON),
+	}
+}
+
+func (s *Server) mergeRequestJSON(m plumbline.MergeRequest, runs []plumbline.Run) MergeRequestJSON {
+	return MergeRequestJSON{
+		Repository: m.Repository, ID: m.ID, Name: m.Name(), Title: m.Title, Author: m.Author, URL: m.URL, Source: m.Source, Target: m.Target,
+		Head: m.Head, State: m.State, Draft: m.Draft, Fork: m.Fork, Conflict: m.Conflict, Skipped: m.Skipped, Removed: m.Removed,
+		Findings: convert(m.Findings, findingJSON), Updated: m.UpdatedAt, Runs: convert(runs, s.runJSON),
+	}
+}

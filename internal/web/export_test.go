@@ -1,0 +1,43 @@
+package web
+
+// Route is a line of the table of routes, for tests that walk it.
+type Route struct {
+	Method, Path string
+	Action       Action
+	Page         bool
+}
+
+// Routes returns the table.
+func (s *Server) Routes() []Route {
+	var out []Route
+	for _, rt := range s.routes() {
+		out = append(out, Route{rt.method, rt.path, rt.action, rt.page})
+	}
+	return out
+}
+
+// The parts that tests look at from outside.
+var (
+	Authorize = authorize
+	Problems  = problem
+	Prose     = prose
+)
+
+// Local is who the token and a session stand for.
+var Local = Identity{Name: local}
+
+// FormField and FormHeader carry the form token.
+const (
+	FormField  = formField
+	FormHeader = formHeader
+	CookieName = cookieName
+)
+
+// Tail keeps the last bytes of a text.
+func Tail(most int, pieces ...string) (string, bool) {
+	t := tail{most: most}
+	for _, p := range pieces {
+		_, _ = t.Write([]byte(p)) // never fails
+	}
+	return t.String()
+}

@@ -1,0 +1,74 @@
+// Package preview shows every page with canned data.
+package preview
+
+import (
+	"errors"
+	"net/http"
+	"time"
+
+	"github.com/plumbline/plumbline/internal/plumbline"
+	"github.com/plumbline/plumbline/internal/web"
+)
+
+// Now is the moment at which the canned data stands.
+var Now = time.Date(2026, 11, 20, 14, 42, 0, 0, time.UTC)
+
+// Token is the API token of the canned server; it opens nothing else.
+const Token = "preview"
+
+// Pages are the addresses worth looking at, by name.
+var Pages = []struct{ Name, Path string }{
+	{"overview", "/"},
+	{"runs", "/runs"},
+	{"runs-none", "/runs?stack=live/none"},
+	{"run-awaiting", "/runs/9815"},
+	{"run-applying", "/runs/9814"},
+	{"run-queued", "/runs/9816"},
+	{"run-interrupted", "/runs/9820"},
+	{"run-failed", "/runs/9818"},
+	{"run-drifted", "/runs/9788"},
+	{"run-proposal", "/runs/9809"},
+	{"run-clean", "/runs/9790"},
+	{"environment-waiting", "/environments/infra/production"},
+	{"environment-degraded", "/environments/edge/live"},
+	{"environment-new", "/environments/edge/sandbox"},
+	{"drift", "/drift"},
+	{"drift-none", "/drift?environment=staging"},
+	{"merge-requests", "/merge-requests"},
+	{"merge-requests-none", "/merge-requests?state=closed"},
+	{"merge-request", "/merge-requests/infra/43"},
+	{"merge-request-name", "/merge-requests/infra/tidy/names"},
+	{"debug", "/debug"},
+	{"sign-in", "/sign-in"},
+	{"not-found", "/runs/1"},
+}
+
+// NewServer returns a server over canned data, and its store.
+func NewServer() (*web.Server, *Store) {
+	s := NewStore()
+	return web.New(web.Config{
+		Store: s, Logs: s, Plans: s, Repositories: s.Repositories(), Token: plumbline.NewSecret(Token),
+		Debug: loops, Version: "preview", Now: func() time.Time { return Now }, Poll: 50 * time.Millisecond,
+	}), s
+}
+
+// Handler shows every page without a sign-in. Decisions change the canned data, in memory.
+func Handler() http.Handler {
+	server, _ := NewServer()
+	h := server.Handler()
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		r.Header.Set("Authorization", "Bearer "+Token)
+		h.ServeHTTP(w, r)
+	})
+}
+
+func loops() []web.Loop {
+	return []web.Loop{
+		{Name: "poll infra", Last: Now.Add(-12 * time.Second), Took: 38 * time.Millisecond, Result: "412 refs, nothing new", Next: Now.Add(19 * time.Second)},
+		{Name: "poll edge", Last: Now.Add(-3 * time.Minute), Took: 10 * time.Second, Failed: true,
+			Result: errors.New("list refs of edge: the forge asks to be left alone until 14:45").Error(), Next: Now.Add(3 * time.Minute)},
+		{Name: "drift infra/production", Last: Now.Add(-2 * time.Hour), Took: 210 * time.Millisecond, Result: "4 checks queued", Next: Now.Add(4 * time.Hour)},
+		{Name: "worker", Last: Now.Add(-41 * time.Second), Took: 6 * time.Millisecond, Result: "applying run 9814"},
+		{Name: "report", Result: "nothing to tell"},
+	}
+}

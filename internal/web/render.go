@@ -1,0 +1,369 @@
+package web
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"embed"
+	"encoding/hex"
+	"fmt"
+	"html/template"
+	"net/http"
+	"path/filepath"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/plumbline/plumbline/internal/plumbline"
+)
+
+// view is what every page is made of.
+type view struct {
+	Title       string
+	Section     string // the entry of the navigation that it belongs to
+	Who         string // "": nobody is signed in
+	Form        string // what forms must carry
+	Browser     bool   // it is a session, which can be ended
+	Version     string
+	Live        string // address of the page's events; "": it does not change by itself
+	LiveVersion string
+	Body        any
+}
+
+// pages are the templates by name.
+type pages map[string]*template.Template
+
+//go:embed templates
+var templateFiles embed.FS
+
+func (s *Server) parsePages() pages {
+	base := template.Must(template.New("").Funcs(s.funcs()).ParseFS(templateFiles, "templates/layout.html", "templates/parts.html"))
+	names, err := templateFiles.ReadDir("templates")
+	if err != nil {
+		panic(err) // they are part of the program
+	}
+	out := pages{}
+	for _, f := range names {
+		if name := strings.TrimSuffix(f.Name(), filepath.Ext(f.Name())); name != "layout" && name != "parts" {
+			out[name] = template.Must(template.Must(base.Clone()).ParseFS(templateFiles, "templates/"+f.Name()))
+		}
+	}
+	return out
+}
+
+// show renders a page for somebody.
+func (s *Server) show(w http.ResponseWriter, who Identity, name string, v view) error {
+	return s.render(w, http.StatusOK, name, s.signed(who, v))
+}
+
+func (s *Server) signed(who Identity, v view) view {
+	v.Who = who.Name
+	if who.Name != "" {
+		v.Version = s.c.Version
+	}
+	if who.session != nil {
+		v.Form, v.Browser = who.session.form, true
+	}
+	return v
+}
+
+// render makes the whole page before its first byte is written.
+func (s *Server) render(w http.ResponseWriter, status int, name string, v view) error {
+	var b bytes.Buffer
+	if err := s.pages[name].ExecuteTemplate(&b, "layout", v); err != nil {
+		return fmt.Errorf("render %s: %w", name, err)
+	}
+	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	w.WriteHeader(status)
+	_, err := w.Write(b.Bytes())
+	return gone(err)
+}
+
+// errorBody is the body of an error's page.
+type errorBody struct {
+	Problem
+	Status int
+	Again  bool // the browser kept its cookie back because the visit began on another site; asking again from here brings it
+}
+
+func (s *Server) errorPage(w http.ResponseWriter, r *http.Request, who Identity, status int, p Problem) {
+	b := errorBody{Problem: p, Status: status}
+	if status == http.StatusUnauthorized {
+		b.Again = r.Method == http.MethodGet && r.Header.Get("Sec-Fetch-Site") == "cross-site" && r.Header.Get("Sec-Fetch-Mode") == "navigate"
+	}
+	v := s.signed(who, view{Title: http.StatusText(status), Body: b})
+	if err := s.render(w, status, "error", v); err != nil {
+		http.Error(w, p.What, status)
+	}
+}
+
+func (s *Server) funcs() template.FuncMap {
+	return template.FuncMap{
+		"ago":       func(t time.Time) template.HTML { return timeHTML(t, s.c.Now(), false) },
+		"when":      func(t time.Time) template.HTML { return timeHTML(t, s.c.Now(), true) },
+		"since":     func(r plumbline.Run) template.HTML { return timeHTML(since(r), s.c.Now(), false) },
+		"duration":  plumbline.Ago,
+		"short":     plumbline.Short,
+		"digest":    plumbline.ShortDigest,
+		"tone":      tone,
+		"label":     func(r plumbline.Run) string { return r.Label() },
+		"stack":     stackLabel,
+		"deployed":  deploymentState,
+		"summary":   summary,
+		"path":      path,
+		"asset":     func(name string) string { return "/static/" + name + "?v=" + assets[name] },
+		"anchor":    anchor,
+		"diff":      diffHTML,
+		"outputs":   outputsHTML,
+		"open":      func(i int, c plumbline.Change) bool { return i < 20 && c.Action != plumbline.ActionCreate },
+		"drifted":   driftText,
+		"counted":   counted,
+		"what":      what,
+		"who":       onWhoseWord,
+		"mr":        func(id string) string { return plumbline.MergeRequest{ID: id}.Name() },
+		"sum":       sum,
+		"upper":     sentence,
+		"prose":     prose,
+		"place":     func(f plumbline.Finding) string { return f.String() },
+		"diagPlace": diagnosticPlace,
+	}
+}
+
+// assets are hashes of the static files, by name.
+var assets = func() map[string]string {
+	out := map[string]string{}
+	for name := range staticTypes {
+		b, err := staticFiles.ReadFile("static/" + name)
+		if err != nil {
+			panic(err) // they are part of the program
+		}
+		h := sha256.Sum256(b)
+		out[name] = hex.EncodeToString(h[:6])
+	}
+	return out
+}()
+
+// timeHTML is a time as people say it, with the exact one behind it.
+func timeHTML(t, now time.Time, exact bool) template.HTML {
+	if t.IsZero() {
+		return "—"
+	}
+	t = t.UTC()
+	stamp := t.Format("2006-01-02 15:04:05 MST")
+	text := stamp
+	if !exact {
+		text = plumbline.Ago(now.Sub(t))
+		if t.After(now) {
+			text = "in " + plumbline.Ago(t.Sub(now))
+		}
+	}
+	return template.HTML(fmt.Sprintf(`<time datetime="%s" title="%s">%s</time>`, t.Format(time.RFC3339), stamp, text)) // made of times alone
+}
+
+// prose sets what stands between backquotes as code.
+func prose(text string) template.HTML {
+	parts := strings.Split(text, "`")
+	var b strings.Builder
+	for i, p := range parts {
+		p = template.HTMLEscapeString(p)
+		switch {
+		case i%2 == 0:
+			b.WriteString(p)
+		case i == len(parts)-1:
+			b.WriteString("`" + p) // one without its partner
+		default:
+			b.WriteString("<code>" + p + "</code>")
+		}
+	}
+	return template.HTML(b.String()) // every part is escaped above
+}
+
+// tone is the colour of a state: bad, wait, busy, good or mute. The state is always worded beside it.
+func tone(state any) string {
+	switch fmt.Sprint(state) {
+	case "failed", "interrupted", "drifted", "degraded", "cannot be read", "check failed", "removed, not destroyed":
+		return "bad"
+	case "awaiting", "awaiting approval", "waiting", "rejected", "expired", "not yet applied", "never applied here":
+		return "wait"
+	case "queued", "planning", "approved", "applying", "deploying", "stopping", "being checked":
+		return "busy"
+	case "applied", "clean", "in sync", "no changes":
+		return "good"
+	case "planned":
+		return "info"
+	}
+	return "mute"
+}
+
+func counted(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
+}
+
+func sentence(s string) string {
+	r, n := utf8.DecodeRuneInString(s)
+	if n == 0 {
+		return s
+	}
+	return string(unicode.ToUpper(r)) + s[n:]
+}
+
+// what a run would do or did, in short.
+func what(r plumbline.Run) string {
+	switch {
+	case r.State == plumbline.StateDrifted:
+		return counted(r.DriftOpen, "difference")
+	case r.Plan != nil && r.Plan.Changes:
+		return summary(r.Plan.Summary)
+	case r.Plan != nil:
+		return "no changes"
+	case r.Failure != nil:
+		return string(r.Failure.Kind) + " error"
+	}
+	return ""
+}
+
+// summary is a plan's counts with a minus sign that is as wide as the plus.
+func summary(s plumbline.Summary) string { return strings.ReplaceAll(s.String(), "-", "−") }
+
+func sum(runs []plumbline.Run) plumbline.Summary {
+	var out plumbline.Summary
+	for _, r := range runs {
+		if r.Plan != nil {
+			out = out.Add(r.Plan.Summary)
+		}
+	}
+	return out
+}
+
+// onWhoseWord says on whose word a run is where it is.
+func onWhoseWord(r plumbline.Run) string {
+	var by []string
+	for _, a := range r.Approvals {
+		if r.Plan != nil && a.Digest == r.Plan.Digest {
+			by = append(by, a.By)
+		}
+	}
+	cause, _, _ := strings.Cut(r.Because, ": ")
+	switch {
+	case len(by) > 0:
+		return "approved by " + strings.Join(by, ", ")
+	case r.Kind == plumbline.KindProposal:
+		return plumbline.MergeRequest{ID: r.MR}.Name() + " by " + r.By
+	case r.Kind == plumbline.KindDrift && r.By == plumbline.BySchedule:
+		return "drift check"
+	case r.Kind == plumbline.KindDrift:
+		return "drift check, " + cause
+	}
+	return cause
+}
+
+// driftText says what happened to a resource outside Git.
+func driftText(d plumbline.Difference) string {
+	if d.Kind == plumbline.DriftDeleted {
+		return "deleted"
+	}
+	const most = 3
+	var parts []string
+	for i, a := range d.Attributes {
+		if i == most {
+			parts = append(parts, fmt.Sprintf("%d more", len(d.Attributes)-most))
+			break
+		}
+		parts = append(parts, strings.TrimSpace(a.Path+" "+value(a.Before, a.Sensitive)+" → "+value(a.After, a.Sensitive)))
+	}
+	return strings.Join(parts, ", ")
+}
+
+func value(v string, sensitive bool) string {
+	const most = 60
+	switch {
+	case sensitive:
+		return plumbline.Masked
+	case v == "":
+		return "nothing"
+	}
+	if n := utf8.RuneCountInString(v); n > most {
+		return string([]rune(v)[:most]) + "…"
+	}
+	return v
+}
+
+func diagnosticPlace(d plumbline.Diagnostic) string {
+	switch {
+	case d.File == "":
+		return d.Address
+	case d.Line == 0:
+		return d.File
+	}
+	return fmt.Sprintf("%s:%d", d.File, d.Line)
+}
+
+// anchor is the id of a resource on a run's page. An address may have spaces in a key, an id may not.
+func anchor(c plumbline.Change) string {
+	id := "r-" + strings.Join(strings.Fields(c.Address), "_")
+	if c.Deposed != "" {
+		id += "-" + c.Deposed
+	}
+	return id
+}
+
+// diffHTML is the body of a change's diff. It is built by hand because a large plan has ten thousands of lines.
+func diffHTML(c plumbline.Change) template.HTML { return linesHTML(c.Lines()[1:]) }
+
+func outputsHTML(outputs []plumbline.OutputChange) template.HTML {
+	var lines []plumbline.DiffLine
+	for _, o := range outputs {
+		lines = append(lines, o.Lines()...)
+	}
+	return linesHTML(lines)
+}
+
+var diffClass = map[string]string{"+": "add", "-": "del", "~": "chg", "-/+": "del", "+/-": "del"}
+
+func linesHTML(lines []plumbline.DiffLine) template.HTML {
+	var b strings.Builder
+	for _, l := range lines {
+		class := diffClass[l.Sign]
+		if l.Note == "forces replacement" {
+			class = "del"
+		}
+		fmt.Fprintf(&b, `<span class="%s">%s %s`, class, template.HTMLEscapeString(l.Sign), template.HTMLEscapeString(l.Text))
+		if l.Note != "" {
+			fmt.Fprintf(&b, `  <em># %s</em>`, template.HTMLEscapeString(l.Note))
+		}
+		b.WriteString("</span>\n")
+	}
+	return template.HTML(b.String()) // every part is escaped above
+}
+
+// tail keeps the end of what is written to it.
+type tail struct {
+	most int
+	buf  []byte
+	cut  bool
+}
+
+func (t *tail) Write(p []byte) (int, error) {
+	t.buf = append(t.buf, p...)
+	if over := len(t.buf) - t.most; over > t.most {
+		t.buf, t.cut = append(t.buf[:0], t.buf[over:]...), true
+	}
+	return len(p), nil
+}
+
+// String returns the end in whole lines, and whether something came before it.
+func (t *tail) String() (string, bool) {
+	b := t.buf
+	if over := len(b) - t.most; over > 0 {
+		b, t.cut = b[over:], true
+	}
+	if t.cut {
+		if i := bytes.IndexByte(b, '\n'); i >= 0 {
+			b = b[i+1:]
+		}
+	}
+	return strings.ToValidUTF8(string(b), "\uFFFD"), t.cut
+}

@@ -1,0 +1,179 @@
+// Package web shows people what is going on, takes their decisions.
+package web
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/plumbline/plumbline/internal/plumbline"
+)
+
+// Runs knows what became of the runs, takes what people decide about them.
+type Runs interface {
+	// Run returns one run, or ErrNotFound.
+	Run(ctx context.Context, id plumbline.RunID) (plumbline.Run, error)
+	// Runs lists runs, newest first.
+	Runs(ctx context.Context, f plumbline.RunFilter) ([]plumbline.Run, error)
+	// Events is a run's history, oldest first.
+	Events(ctx context.Context, id plumbline.RunID) ([]plumbline.Event, error)
+	// Update applies a rule to a run in one transaction; the rule's error is returned as it is.
+	Update(ctx context.Context, id plumbline.RunID, now time.Time, rule plumbline.Rule) (plumbline.Run, error)
+	RunsOfDeployment(ctx context.Context, id int64) ([]plumbline.Run, error)
+	RunsOfMR(ctx context.Context, repo, id string) ([]plumbline.Run, error)
+}
+
+// Estate knows what is known of environments between runs.
+type Estate interface {
+	// Head is the commit last seen at the head of a branch; "" when it was never seen.
+	Head(ctx context.Context, repo, branch string) (string, error)
+	Findings(ctx context.Context, repo, branch string) ([]plumbline.Finding, error)
+	Stacks(ctx context.Context, repo, env string) ([]plumbline.StackStatus, error)
+	// Deployments lists an environment's deployments, newest first.
+	Deployments(ctx context.Context, repo, env string, limit int) ([]plumbline.Deployment, error)
+	MergeRequest(ctx context.Context, repo, id string) (plumbline.MergeRequest, error)
+	MergeRequests(ctx context.Context, repo string, state plumbline.MRState) ([]plumbline.MergeRequest, error)
+	DriftItems(ctx context.Context, f plumbline.DriftFilter) ([]plumbline.DriftItem, error)
+}
+
+// Wishes takes what people want of the watcher, tells when to look again.
+type Wishes interface {
+	// Request files a wish and returns its ID; the watcher fulfils it.
+	Request(ctx context.Context, r plumbline.Request) (int64, error)
+	// Subscribe returns a channel that receives after changes, and a function that ends the subscription. It is a wake-up, never the truth.
+	Subscribe() (<-chan struct{}, func())
+}
+
+// Store is where the stages meet.
+type Store interface {
+	Runs
+	Estate
+	Wishes
+}
+
+// Logs reads what Terraform said.
+type Logs interface {
+	// WriteLog writes a run's log to w from byte `from` on, all attempts one after the other, and returns how many bytes it wrote. A run
+	// without a log, or with a shorter one, writes nothing.
+	WriteLog(ctx context.Context, w io.Writer, run plumbline.Run, from int64) (int64, error)
+}
+
+// Plans reads what a run would do.
+type Plans interface {
+	// Plan returns a run's plan, or ErrNotFound when it has none or it is not kept any more.
+	Plan(ctx context.Context, run plumbline.Run) (plumbline.Plan, error)
+}
+
+// Loop is the lamp of one of the daemon's loops.
+type Loop struct {
+	Name   string        `json:"name"`
+	Last   time.Time     `json:"last,omitzero"` // zero: it has not ticked yet
+	Took   time.Duration `json:"took_ns"`
+	Result string        `json:"result"` // one sentence
+	Failed bool          `json:"failed"`
+	Next   time.Time     `json:"next,omitzero"` // zero: when it is woken
+}
+
+// Config makes a Server.
+type Config struct {
+	Store        Store
+	Logs         Logs
+	Plans        Plans
+	Repositories []plumbline.Repository
+	PublicURL    string           // what people call it by; its host is one that requests may name. Default: loopback names only
+	Token        plumbline.Secret // bearer token of the API; none: the API takes session cookies only
+	Debug        func() []Loop    // the lamps; default: none
+	Version      string           // shown to people who are signed in
+	Now          func() time.Time // default time.Now
+	Log          *zap.Logger      // default: nowhere
+	// Poll is how long a live log or page goes without looking when nothing wakes it. Default 2 s.
+	Poll time.Duration
+}
+
+// Server answers people and programs.
+type Server struct {
+	c        Config
+	host     string // of PublicURL
+	secure   bool   // cookies travel over TLS only
+	sessions *sessions
+	pages    pages
+	handler  http.Handler
+}
+
+// New returns a Server. Nobody is let in without a token or a sign-in link.
+func New(c Config) *Server {
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if c.Log == nil {
+		c.Log = zap.NewNop()
+	}
+	if c.Debug == nil {
+		c.Debug = func() []Loop { return nil }
+	}
+	if c.Poll == 0 {
+		c.Poll = 2 * time.Second
+	}
+	s := &Server{c: c, sessions: newSessions()}
+	if u, err := url.Parse(c.PublicURL); err == nil {
+		s.host, s.secure = strings.ToLower(u.Hostname()), u.Scheme == "https"
+	}
+	s.pages = s.parsePages()
+	s.handler = s.mux()
+	return s
+}
+
+// Handler answers all requests. Timeouts are its http.Server's; live logs and events lift the write deadline for themselves.
+func (s *Server) Handler() http.Handler { return s.handler }
+
+// environment finds a configured environment, or tells which there are.
+func (s *Server) environment(repo, env string) (plumbline.Environment, error) {
+	var names []string
+	for _, r := range s.c.Repositories {
+		for _, e := range r.Environments {
+			if r.Name == repo && e.Name == env {
+				return e, nil
+			}
+			names = append(names, e.Key())
+		}
+	}
+	return plumbline.Environment{}, refuse(plumbline.ErrNotFound, choices("Environments", names), "There is no environment %s/%s.", repo, env)
+}
+
+func (s *Server) repository(name string) (plumbline.Repository, error) {
+	var names []string
+	for _, r := range s.c.Repositories {
+		if r.Name == name {
+			return r, nil
+		}
+		names = append(names, r.Name)
+	}
+	return plumbline.Repository{}, refuse(plumbline.ErrNotFound, choices("Repositories", names), "There is no repository %s.", name)
+}
+
+// run finds a run by what stands in a path or a query.
+func (s *Server) run(ctx context.Context, text string) (plumbline.Run, error) {
+	id, err := parseRunID(text)
+	if err != nil {
+		return plumbline.Run{}, err
+	}
+	r, err := s.c.Store.Run(ctx, id)
+	if errors.Is(err, plumbline.ErrNotFound) {
+		return r, refuse(plumbline.ErrNotFound, "`plumbline runs list` shows those there are.", "There is no run %s.", id)
+	}
+	return r, err
+}
+
+// siblings are the runs of a run's deployment.
+func (s *Server) siblings(ctx context.Context, r plumbline.Run) ([]plumbline.Run, error) {
+	if r.Deployment == 0 {
+		return nil, nil
+	}
+	return s.c.Store.RunsOfDeployment(ctx, r.Deployment)
+}

@@ -1,0 +1,335 @@
+package web
+
+import (
+	"time"
+
+	"github.com/plumbline/plumbline/internal/plumbline"
+)
+
+// The types in this file are the API's JSON. They are apart from the domain's so that neither ties the other, and so that nothing
+// leaves which was not meant to: a field that is not named here is not sent.
+
+// RunJSON is a run.
+type RunJSON struct {
+	ID          plumbline.RunID `json:"id"`
+	Kind        plumbline.Kind  `json:"kind"`
+	State       plumbline.State `json:"state"`
+	Label       string          `json:"label"` // the state in words
+	Repository  string          `json:"repository"`
+	Environment string          `json:"environment"`
+	Stack       string          `json:"stack"`
+	Commit      string          `json:"commit"`
+	Base        string          `json:"base,omitempty"`
+	MR          string          `json:"merge_request,omitempty"`
+	Deployment  int64           `json:"deployment,omitempty"`
+	Because     string          `json:"because"`
+	By          string          `json:"by"`
+	WaitsFor    []string        `json:"waits_for,omitempty"`
+	Attempt     int             `json:"attempt"`
+	Worker      string          `json:"worker,omitempty"`
+	Plan        *PlanInfoJSON   `json:"plan,omitempty"`
+	Approvals   []ApprovalJSON  `json:"approvals,omitempty"`
+	Missing     int             `json:"approvals_missing,omitempty"` // while it awaits approval
+	ValidUntil  time.Time       `json:"valid_until,omitzero"`        // the plan can be approved until then
+	Unapplied   bool            `json:"unapplied,omitempty"`
+	DriftOpen   int             `json:"drift_open,omitempty"`
+	Failure     *FailureJSON    `json:"failure,omitempty"`
+	Created     []CreatedJSON   `json:"created,omitempty"`
+	RejectedBy  string          `json:"rejected_by,omitempty"`
+	Reason      string          `json:"reason,omitempty"`
+	Queued      time.Time       `json:"queued"`
+	Started     time.Time       `json:"started,omitzero"`
+	Planned     time.Time       `json:"planned,omitzero"`
+	Finished    time.Time       `json:"finished,omitzero"`
+	Since       time.Time       `json:"since"` // it is in its state since then
+	URL         string          `json:"url,omitempty"`
+}
+
+// Ended reports whether nothing more happens to the run by itself.
+func (r RunJSON) Ended() bool { return r.State.Ended() }
+
+// PlanInfoJSON is what a run keeps of its plan.
+type PlanInfoJSON struct {
+	Digest   string            `json:"digest"`
+	Engine   string            `json:"engine"`
+	Version  string            `json:"version"`
+	Summary  plumbline.Summary `json:"summary"`
+	Text     string            `json:"text"` // the summary in short
+	NoState  bool              `json:"no_state,omitempty"`
+	Destroys []NamedJSON       `json:"destroys,omitempty"` // the first of what is destroyed or replaced
+}
+
+// NamedJSON is a resource that is destroyed or replaced.
+type NamedJSON struct {
+	Address string           `json:"address"`
+	Action  plumbline.Action `json:"action"`
+	Why     string           `json:"why,omitempty"`
+}
+
+// ApprovalJSON is a person's yes to one digest.
+type ApprovalJSON struct {
+	By      string    `json:"by"`
+	Digest  string    `json:"digest"`
+	At      time.Time `json:"at"`
+	Expires time.Time `json:"expires,omitzero"`
+}
+
+// FailureJSON is why a run failed.
+type FailureJSON struct {
+	Kind        plumbline.FailureKind `json:"kind"`
+	Text        string                `json:"text"`
+	Next        string                `json:"next,omitempty"`
+	Diagnostics []DiagnosticJSON      `json:"diagnostics,omitempty"`
+}
+
+// DiagnosticJSON is one message of Terraform's own.
+type DiagnosticJSON struct {
+	Severity string `json:"severity"`
+	Summary  string `json:"summary"`
+	Detail   string `json:"detail,omitempty"`
+	Address  string `json:"address,omitempty"`
+	File     string `json:"file,omitempty"`
+	Line     int    `json:"line,omitempty"`
+	Snippet  string `json:"snippet,omitempty"`
+}
+
+// CreatedJSON is one object that an apply reported as done.
+type CreatedJSON struct {
+	Address string           `json:"address"`
+	Action  plumbline.Action `json:"action"`
+	ID      string           `json:"id,omitempty"`
+}
+
+// EventJSON is one line of a run's history.
+type EventJSON struct {
+	At   time.Time       `json:"at"`
+	From plumbline.State `json:"from,omitempty"`
+	To   plumbline.State `json:"to"`
+	Who  string          `json:"who,omitempty"`
+	Text string          `json:"text,omitempty"`
+}
+
+// RunDetailJSON is a run with all that is told of it beside its plan and log.
+type RunDetailJSON struct {
+	Run         RunJSON     `json:"run"`
+	Explanation string      `json:"explanation"`
+	Events      []EventJSON `json:"events"`
+	Siblings    []RunJSON   `json:"siblings"` // the other runs of its deployment
+}
+
+// RunsJSON is a listing of runs.
+type RunsJSON struct {
+	Runs []RunJSON `json:"runs"`
+}
+
+// EnvironmentJSON is an environment as it stands.
+type EnvironmentJSON struct {
+	Repository   string                     `json:"repository"`
+	Environment  string                     `json:"environment"`
+	Branch       string                     `json:"branch"`
+	Apply        plumbline.ApplyMode        `json:"apply"`
+	State        plumbline.EnvironmentState `json:"state"`
+	Commit       string                     `json:"commit,omitempty"`
+	Cause        string                     `json:"cause,omitempty"`
+	Stacks       int                        `json:"stacks"`
+	OutOfSync    int                        `json:"out_of_sync"`
+	NeverApplied int                        `json:"never_applied"`
+	Drift        int                        `json:"drift"`
+	Waiting      []plumbline.RunID          `json:"waiting"`
+	Failed       []plumbline.RunID          `json:"failed"`
+}
+
+// EnvironmentsJSON is a listing of environments.
+type EnvironmentsJSON struct {
+	Environments []EnvironmentJSON `json:"environments"`
+}
+
+// EnvironmentDetailJSON is an environment with its stacks and what moves.
+type EnvironmentDetailJSON struct {
+	EnvironmentJSON
+	StackList  []StackJSON     `json:"stack_list"`
+	Deployment *DeploymentJSON `json:"deployment,omitempty"` // the newest
+	Runs       []RunJSON       `json:"runs"`                 // of the newest deployment
+	Findings   []FindingJSON   `json:"findings"`
+}
+
+// StackJSON is a stack as it stands.
+type StackJSON struct {
+	Name         string          `json:"name"`
+	Alias        string          `json:"alias,omitempty"`
+	Dir          string          `json:"dir"`
+	State        string          `json:"state"`            // in words
+	Commit       string          `json:"commit,omitempty"` // in sync with, as far as was last seen
+	Checked      bool            `json:"checked"`
+	NeverApplied bool            `json:"never_applied,omitempty"`
+	Removed      bool            `json:"removed,omitempty"`
+	Drift        int             `json:"drift"`
+	LastRun      plumbline.RunID `json:"last_run,omitempty"`
+	LastKind     plumbline.Kind  `json:"last_kind,omitempty"`
+	LastState    plumbline.State `json:"last_state,omitempty"`
+	DependsOn    []string        `json:"depends_on,omitempty"`
+}
+
+// DeploymentJSON is all deploy runs of one commit on one environment.
+type DeploymentJSON struct {
+	ID       int64                   `json:"id"`
+	Commit   string                  `json:"commit"`
+	Previous string                  `json:"previous,omitempty"`
+	By       string                  `json:"by"`
+	Created  time.Time               `json:"created"`
+	State    string                  `json:"state"`
+	Runs     int                     `json:"runs"`
+	Counts   map[plumbline.State]int `json:"counts"`
+}
+
+// DeploymentsJSON is an environment's history, newest first.
+type DeploymentsJSON struct {
+	Deployments []DeploymentJSON `json:"deployments"`
+}
+
+// FindingJSON is something in a commit that cannot be used, with its place.
+type FindingJSON struct {
+	File    string `json:"file,omitempty"`
+	Line    int    `json:"line,omitempty"`
+	Column  int    `json:"column,omitempty"`
+	Source  string `json:"source,omitempty"`
+	Message string `json:"message"`
+}
+
+// DriftJSON is one difference between Git and reality.
+type DriftJSON struct {
+	ID          int64                    `json:"id"`
+	Repository  string                   `json:"repository"`
+	Environment string                   `json:"environment"`
+	Stack       string                   `json:"stack"`
+	Address     string                   `json:"address"`
+	Kind        plumbline.DifferenceKind `json:"kind"`
+	Attributes  []AttributeJSON          `json:"attributes,omitempty"`
+	Opened      time.Time                `json:"opened"`
+	LastSeen    time.Time                `json:"last_seen"`
+	Seen        int                      `json:"seen"`
+	Resolved    time.Time                `json:"resolved,omitzero"`
+	FirstRun    plumbline.RunID          `json:"first_run"`
+	LastRun     plumbline.RunID          `json:"last_run"`
+}
+
+// DriftListJSON is a listing of drift items with what became of others.
+type DriftListJSON struct {
+	Items    []DriftJSON `json:"items"`
+	Open     int         `json:"open"`
+	Resolved int         `json:"resolved_this_week"`
+	Repair   float64     `json:"mean_seconds_to_repair"` // of those resolved this week
+}
+
+// AttributeJSON is one changed attribute; before and after are JSON text, or "(sensitive)".
+type AttributeJSON struct {
+	Path      string `json:"path"`
+	Before    string `json:"before,omitempty"`
+	After     string `json:"after,omitempty"`
+	Sensitive bool   `json:"sensitive,omitempty"`
+	Unknown   bool   `json:"unknown,omitempty"`
+	Forces    bool   `json:"forces_replacement,omitempty"`
+}
+
+// PlanJSON is a plan. Nothing sensitive is in it.
+type PlanJSON struct {
+	Digest    string            `json:"digest"`
+	Engine    string            `json:"engine"`
+	Version   string            `json:"version"`
+	Summary   plumbline.Summary `json:"summary"`
+	NoState   bool              `json:"no_state"`
+	Errored   bool              `json:"errored"`
+	Truncated bool              `json:"truncated"`
+	Changes   []ChangeJSON      `json:"changes"`
+	Outputs   []OutputJSON      `json:"outputs"`
+	Drift     []ChangeJSON      `json:"drift"`
+}
+
+// ChangeJSON is what happens to one resource.
+type ChangeJSON struct {
+	Address      string           `json:"address"`
+	Previous     string           `json:"previous_address,omitempty"`
+	Type         string           `json:"type"`
+	Provider     string           `json:"provider,omitempty"`
+	Action       plumbline.Action `json:"action"`
+	Reason       string           `json:"reason,omitempty"`
+	Deposed      string           `json:"deposed,omitempty"`
+	Importing    string           `json:"importing,omitempty"`
+	ReplacePaths []string         `json:"replace_paths,omitempty"`
+	Attributes   []AttributeJSON  `json:"attributes,omitempty"`
+}
+
+// OutputJSON is a change of an output value.
+type OutputJSON struct {
+	Name      string           `json:"name"`
+	Action    plumbline.Action `json:"action"`
+	Before    string           `json:"before,omitempty"`
+	After     string           `json:"after,omitempty"`
+	Sensitive bool             `json:"sensitive,omitempty"`
+	Unknown   bool             `json:"unknown,omitempty"`
+}
+
+// MergeRequestJSON is a proposed change with the newest run of each stack that it touches.
+type MergeRequestJSON struct {
+	Repository string            `json:"repository"`
+	ID         string            `json:"id"`
+	Name       string            `json:"name"` // "!42"
+	Title      string            `json:"title"`
+	Author     string            `json:"author"`
+	URL        string            `json:"url,omitempty"` // on its forge
+	Source     string            `json:"source"`
+	Target     string            `json:"target"`
+	Head       string            `json:"head"`
+	State      plumbline.MRState `json:"state"`
+	Draft      bool              `json:"draft,omitempty"`
+	Fork       bool              `json:"fork,omitempty"`
+	Conflict   bool              `json:"conflict,omitempty"`
+	Skipped    string            `json:"skipped,omitempty"`
+	Removed    []string          `json:"removed,omitempty"`
+	Findings   []FindingJSON     `json:"findings,omitempty"`
+	Updated    time.Time         `json:"updated,omitzero"`
+	Runs       []RunJSON         `json:"runs"`
+}
+
+// MergeRequestsJSON is a listing of merge requests.
+type MergeRequestsJSON struct {
+	MergeRequests []MergeRequestJSON `json:"merge_requests"`
+}
+
+// WhyJSON is why runs exist and what they wait for.
+type WhyJSON struct {
+	Answers []AnswerJSON `json:"answers"`
+}
+
+// AnswerJSON is why one run exists.
+type AnswerJSON struct {
+	Run  RunJSON `json:"run"`
+	Text string  `json:"text"`
+}
+
+// RequestedJSON is a wish that was filed. It is fulfilled by runs with an ID above After, one for each of Stacks that needs one.
+type RequestedJSON struct {
+	Request int64           `json:"request"`
+	After   plumbline.RunID `json:"after"`
+	Stacks  []string        `json:"stacks"`
+}
+
+// ApproveJSON is the body of an approval: the digest that was seen, or its first characters.
+type ApproveJSON struct {
+	Digest string `json:"digest"`
+}
+
+// RejectJSON is the body of a rejection.
+type RejectJSON struct {
+	Reason string `json:"reason"`
+}
+
+// StacksJSON is the body of a deploy or a drift check; no stacks means all.
+type StacksJSON struct {
+	Stacks []string `json:"stacks"`
+}
+
+// LoopsJSON is a listing of the daemon's loops.
+type LoopsJSON struct {
+	Loops []Loop `json:"loops"`
+}
