@@ -42,9 +42,11 @@
 //	output = S(name) N(actions) S(action)… V(before) V(after)
 //	entry  = S(path) V(before) V(after)
 //
-// The imported id is the id, or the canonical JSON of an identity, or "(known after apply)". A path is written as in an Attribute. Entries are in the order of a walk over both values at once that visits a container before what is in
-// it, object members in the byte order of their names, and list elements by index. There is an entry for each place where
-// the values differ, in kind (nothing, null, scalar, object, array) or, being scalars, in value:
+// The imported id is the id, or the canonical JSON of an identity, or "(known after apply)". A path is written as in an
+// Attribute. Entries are in the order of a walk over both values at once that visits a container before what is in it,
+// object members in the byte order of their names, and list elements by index. There is an entry for each place where the
+// new value is unknown, and where the values differ, in kind (nothing, null, string, number, true, false, object, array)
+// or, being scalars, in value:
 //
 //	V = "-"            nothing there
 //	  | "=" S(json)    a null or scalar, in canonical JSON; a whole container where the other side is unknown
@@ -54,8 +56,8 @@
 //
 // Where a value is marked sensitive, there is one entry if the two values or their marks differ, and none for what is
 // inside. hmac = HMAC-SHA256(Options.Key, canonical JSON, then, if part of it is unknown, "?" and the canonical JSON of
-// its after_unknown). A null is "=" even then. An output's values are whole: "=" S(json), or "*" hmac, each followed by "?" S(mask) when
-// part of it is unknown.
+// its after_unknown). A null is "=" even then. An output's values are whole: "=" S(json), followed by "?" S(mask) when part
+// of it is unknown, or "*" or "#" hmac, or "?", or "-".
 //
 // Canonical JSON has no blanks, object members sorted by the bytes of their names, strings escaped as RFC 8785 does, and
 // numbers as an integer without trailing zeros, "e" and a decimal exponent (1500 is 15e2, 0.25 is 25e-2, zero is 0),

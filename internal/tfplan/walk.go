@@ -19,6 +19,11 @@ type place struct {
 	beforeSensitive, afterSensitive []byte
 }
 
+// isPlain reports whether no mask says anything.
+func (p place) isPlain() bool {
+	return p.unknown == nil && p.beforeSensitive == nil && p.afterSensitive == nil
+}
+
 // walker finds what differs between the two values of a change: entries of the digest, attributes, sensitive values.
 // One walker serves all changes of a plan, one after the other.
 type walker struct {
@@ -81,18 +86,23 @@ func (w *walker) walk(p place) {
 
 func (w *walker) walkMembers(p place) {
 	base, here := len(w.members), len(w.path)
-	before, after, unknown := w.split(p.before), w.split(p.after), w.split(p.unknown)
-	beforeSensitive, afterSensitive := w.split(p.beforeSensitive), w.split(p.afterSensitive)
+	before := w.split(p.before)
+	after := w.split(p.after)
+	unknown, beforeSensitive, afterSensitive := w.split(p.unknown), w.split(p.beforeSensitive), w.split(p.afterSensitive)
 	for {
 		name, ok := first(before, after, unknown)
 		if !ok {
 			break
 		}
-		w.path = appendName(w.path, name)
-		w.walk(place{
+		inner := place{
 			before: take(&before, name), after: take(&after, name), unknown: take(&unknown, name),
 			beforeSensitive: take(&beforeSensitive, name), afterSensitive: take(&afterSensitive, name),
-		})
+		}
+		if inner.isPlain() && bytes.Equal(inner.before, inner.after) {
+			continue
+		}
+		w.path = appendName(w.path, name)
+		w.walk(inner)
 		w.path = w.path[:here]
 	}
 	w.members = w.members[:base]
@@ -100,7 +110,9 @@ func (w *walker) walkMembers(p place) {
 
 func (w *walker) walkElements(p place) {
 	base, here := len(w.elements), len(w.path)
-	before, after, unknown := w.splitArray(p.before), w.splitArray(p.after), w.splitArray(p.unknown)
+	before := w.splitArray(p.before)
+	after := w.splitArray(p.after)
+	unknown := w.splitArray(p.unknown)
 	beforeSensitive, afterSensitive := w.splitArray(p.beforeSensitive), w.splitArray(p.afterSensitive)
 	for i := range max(len(before), len(after), len(unknown)) {
 		w.path = appendIndex(w.path, i)
