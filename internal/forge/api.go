@@ -1,0 +1,338 @@
+package forge
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/plumbline/plumbline/internal/plumbline"
+)
+
+// APIConfig says where the HTTP interface of a forge is.
+type APIConfig struct {
+	URL       string              // paths are added to it; nothing but its scheme, host and port is ever asked
+	Authorize func(*http.Request) // adds credentials; it sees requests to that host only
+	Secret    plumbline.Secret    // masked where the forge repeats it in an error
+	Transport http.RoundTripper   // default http.DefaultTransport
+	Timeout   time.Duration       // for one request with all of its answer; default 1 minute
+	MaxAnswer int64               // bytes, decompressed; default 32 MiB
+	Now       func() time.Time    // default time.Now
+}
+
+const (
+	defaultTimeout   = time.Minute
+	defaultMaxAnswer = 32 << 20
+	maxRefusal       = 64 << 10 // bytes read of an answer that is no success
+	maxRedirects     = 5
+)
+
+// API asks the HTTP interface of a forge.
+type API struct {
+	base   *url.URL
+	client *http.Client
+	secret plumbline.Secret
+	now    func() time.Time
+}
+
+// NewAPI returns an API. It does not connect.
+func NewAPI(c APIConfig) (*API, error) {
+	base, err := url.Parse(strings.TrimRight(c.URL, "/"))
+	if err != nil || base.Host == "" || (base.Scheme != "https" && base.Scheme != "http") || base.User != nil || base.RawQuery != "" || base.Fragment != "" {
+		return nil, fmt.Errorf("the forge's url must be https:// or http:// with a host, and no user in it: %w", plumbline.ErrInvalid)
+	}
+	if c.Transport == nil {
+		c.Transport = http.DefaultTransport
+	}
+	if c.Timeout <= 0 {
+		c.Timeout = defaultTimeout
+	}
+	if c.MaxAnswer <= 0 {
+		c.MaxAnswer = defaultMaxAnswer
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	a := &API{base: base, secret: c.Secret, now: c.Now}
+	a.client = &http.Client{
+		Transport:     &pinned{base: base, next: c.Transport, authorize: c.Authorize, limit: c.MaxAnswer},
+		Timeout:       c.Timeout,
+		CheckRedirect: a.redirect,
+	}
+	return a, nil
+}
+
+// HTTP is the client beneath, for a library that wants one: it asks no other host, adds the credentials itself, and
+// bounds time and size. What the library makes of a refusal goes through Refused.
+func (a *API) HTTP() *http.Client { return a.client }
+
+// redirect follows within the host, as after a repository was renamed, but never turns one method into another: a POST
+// that becomes a GET looks like a success.
+func (a *API) redirect(req *http.Request, via []*http.Request) error {
+	switch {
+	case !sameOrigin(req.URL, a.base):
+		return a.elsewhere(req.URL)
+	case len(via) >= maxRedirects:
+		return errors.New("the forge redirects in circles")
+	case req.Method != via[0].Method:
+		return fmt.Errorf("the forge redirects a %s; set its url to where it really is", via[0].Method)
+	}
+	return nil
+}
+
+func (a *API) elsewhere(u *url.URL) error {
+	return fmt.Errorf("the forge sends us from %s://%s to %s://%s, which is not followed; set its url to where it really is",
+		a.base.Scheme, a.base.Host, u.Scheme, u.Host)
+}
+
+// Call sends in as JSON, unless nil, and decodes the answer into out, unless nil. The path is escaped already and may
+// have a query.
+func (a *API) Call(ctx context.Context, method, path string, in, out any) (http.Header, error) {
+	var body io.Reader
+	if in != nil {
+		b, err := json.Marshal(in)
+		if err != nil {
+			return nil, fmt.Errorf("%s %s: %w", method, bare(path), err)
+		}
+		body = bytes.NewReader(b)
+	}
+	req, err := http.NewRequestWithContext(ctx, method, a.base.String()+path, body)
+	if err != nil {
+		return nil, fmt.Errorf("%s %s: %w", method, bare(path), err)
+	}
+	req.Header.Set("Accept", "application/json")
+	if in != nil {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	resp, err := a.client.Do(req)
+	if err != nil {
+		var u *url.Error // repeats method and address
+		if errors.As(err, &u) {
+			err = u.Err
+		}
+		return nil, fmt.Errorf("%s %s on %s: %w", method, bare(path), a.base.Host, err)
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode/100 != 2 {
+		b, _ := io.ReadAll(resp.Body) // as much of the reason as there is
+		return resp.Header, a.Refused(resp, reason(b))
+	}
+	if out == nil {
+		return resp.Header, nil
+	}
+	if err := json.NewDecoder(resp.Body).Decode(out); err != nil {
+		if ctx.Err() == nil {
+			err = fmt.Errorf("unexpected answer: %w", err)
+		}
+		return resp.Header, fmt.Errorf("%s %s on %s: %w", method, bare(path), a.base.Host, err)
+	}
+	return resp.Header, nil
+}
+
+func bare(path string) string {
+	path, _, _ = strings.Cut(path, "?")
+	return path
+}
+
+// reason finds the sentence that most forges put into a refusal.
+func reason(body []byte) string {
+	var r struct {
+		Message any `json:"message"`
+		Error   any `json:"error"`
+	}
+	if json.Unmarshal(body, &r) != nil {
+		return "" // a page for people, from a proxy
+	}
+	for _, v := range []any{r.Message, r.Error} {
+		if s, ok := v.(string); ok && s != "" {
+			return s
+		}
+	}
+	return ""
+}
+
+// HTTPError is an answer that is no success.
+type HTTPError struct {
+	Method  string
+	Path    string // without query
+	Status  int
+	Message string // what the forge says: one line, shortened
+}
+
+func (e *HTTPError) Error() string {
+	s := fmt.Sprintf("%s %s: %d %s", e.Method, e.Path, e.Status, http.StatusText(e.Status))
+	if e.Message != "" {
+		s += ": " + e.Message
+	}
+	return s
+}
+
+// Unwrap gives the status its kind.
+func (e *HTTPError) Unwrap() error {
+	switch e.Status {
+	case http.StatusUnauthorized, http.StatusForbidden:
+		return plumbline.ErrDenied
+	case http.StatusNotFound, http.StatusGone:
+		return plumbline.ErrNotFound
+	case http.StatusConflict, http.StatusPreconditionFailed:
+		return plumbline.ErrConflict
+	case http.StatusBadRequest, http.StatusRequestEntityTooLarge, http.StatusUnprocessableEntity:
+		return plumbline.ErrInvalid
+	}
+	return nil
+}
+
+// maxMessage is in characters.
+const maxMessage = 200
+
+// Refused returns the error for an answer that is no success: an *HTTPError, inside a *plumbline.Retry when the forge
+// says when to come again.
+func (a *API) Refused(resp *http.Response, message string) error {
+	if s := a.secret.Reveal(); s != "" {
+		message = strings.ReplaceAll(message, s, plumbline.Masked)
+	}
+	err := &HTTPError{Method: resp.Request.Method, Path: resp.Request.URL.Path, Status: resp.StatusCode, Message: Shorten(OneLine(message), maxMessage)}
+	if at, ok := retryAt(resp.StatusCode, resp.Header, a.now()); ok {
+		return &plumbline.Retry{At: at, Err: err}
+	}
+	return err
+}
+
+const (
+	unnamed  = time.Minute // how long a forge is left alone that says "too many requests" and no more
+	soonest  = time.Second
+	farthest = time.Hour // a header that says more is a mistake, or malice
+)
+
+// retryAt reads from the headers when the forge wants to be asked again: Retry-After (RFC 9110 §10.2.3), or a spent
+// budget as GitHub, GitLab and Gitea's proxies tell it.
+func retryAt(status int, h http.Header, now time.Time) (time.Time, bool) {
+	at, named := time.Time{}, false
+	if v := h.Get("Retry-After"); v != "" {
+		if s, err := strconv.ParseInt(v, 10, 32); err == nil {
+			at, named = now.Add(time.Duration(s)*time.Second), true
+		} else if t, err := http.ParseTime(v); err == nil {
+			at, named = t, true
+		}
+	}
+	for _, prefix := range []string{"X-RateLimit-", "RateLimit-"} {
+		if named || h.Get(prefix+"Remaining") != "0" {
+			continue
+		}
+		if s, err := strconv.ParseInt(h.Get(prefix+"Reset"), 10, 64); err == nil {
+			at, named = time.Unix(s, 0), true
+		}
+	}
+	switch {
+	case status == http.StatusTooManyRequests && !named:
+		at = now.Add(unnamed)
+	case status == http.StatusTooManyRequests:
+	case named && (status == http.StatusForbidden || status == http.StatusServiceUnavailable):
+	default:
+		return time.Time{}, false
+	}
+	if at.Before(now.Add(soonest)) {
+		at = now.Add(soonest)
+	}
+	if at.After(now.Add(farthest)) {
+		at = now.Add(farthest)
+	}
+	return at, true
+}
+
+// NextPage returns the number of the next page according to the Link header (RFC 8288), 0 at the end. Only the number is
+// used: the host in the header is whatever a proxy made of it, or worse.
+func NextPage(h http.Header) int {
+	for _, header := range h.Values("Link") {
+		for link := range strings.SplitSeq(header, ",") {
+			target, params, _ := strings.Cut(link, ";")
+			if !strings.Contains(params, `rel="next"`) {
+				continue
+			}
+			u, err := url.Parse(strings.Trim(target, " <>"))
+			if err != nil {
+				continue
+			}
+			if n, err := strconv.Atoi(u.Query().Get("page")); err == nil && n > 0 {
+				return n
+			}
+		}
+	}
+	return 0
+}
+
+// pinned asks one host, whatever a redirect or a library says, and cuts answers that are too long.
+type pinned struct {
+	base      *url.URL
+	next      http.RoundTripper
+	authorize func(*http.Request)
+	limit     int64
+}
+
+func (p *pinned) RoundTrip(req *http.Request) (*http.Response, error) {
+	if !sameOrigin(req.URL, p.base) {
+		if req.Body != nil {
+			_ = req.Body.Close() // as a RoundTripper has to; nothing was read
+		}
+		return nil, fmt.Errorf("%s is not the forge at %s", req.URL.Host, p.base.Host)
+	}
+	req = req.Clone(req.Context())
+	req.Header.Set("User-Agent", "plumbline")
+	if p.authorize != nil {
+		p.authorize(req)
+	}
+	resp, err := p.next.RoundTrip(req)
+	if err != nil {
+		return nil, err
+	}
+	if resp.StatusCode/100 != 2 {
+		resp.Body = body{io.LimitReader(resp.Body, maxRefusal), resp.Body}
+		return resp, nil
+	}
+	resp.Body = body{&limited{r: resp.Body, left: p.limit, limit: p.limit}, resp.Body}
+	return resp, nil
+}
+
+func sameOrigin(a, b *url.URL) bool {
+	return strings.EqualFold(a.Scheme, b.Scheme) && strings.EqualFold(a.Hostname(), b.Hostname()) && port(a) == port(b)
+}
+
+func port(u *url.URL) string {
+	switch {
+	case u.Port() != "":
+		return u.Port()
+	case strings.EqualFold(u.Scheme, "https"):
+		return "443"
+	}
+	return "80"
+}
+
+type body struct {
+	io.Reader
+	io.Closer
+}
+
+// limited fails instead of ending early, as half an answer can look like a whole one.
+type limited struct {
+	r           io.Reader
+	left, limit int64
+}
+
+func (l *limited) Read(p []byte) (int, error) {
+	if int64(len(p)) > l.left+1 {
+		p = p[:l.left+1]
+	}
+	n, err := l.r.Read(p)
+	if int64(n) > l.left {
+		return int(l.left), fmt.Errorf("the answer is longer than %d bytes", l.limit)
+	}
+	l.left -= int64(n)
+	return n, err
+}

@@ -1,0 +1,94 @@
+// Package forge is the contract that every forge adapter keeps.
+//
+// An adapter passes the suite in forgetest. What several adapters need beside it is here too: how their HTTP interfaces
+// are asked, what an answer that is no success means, how a status is made to fit.
+package forge
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/plumbline/plumbline/internal/plumbline"
+)
+
+// Client speaks for one repository with its forge. Its methods are safe for concurrent use.
+//
+// Errors have kinds that callers branch on: plumbline.ErrDenied when the credentials are wrong or not enough,
+// plumbline.ErrNotFound, *plumbline.Retry when the forge named a time before which it wants to be left alone. Any other
+// error may go away by itself. No error holds a credential or a whole answer.
+type Client interface {
+	// MergeRequests lists the open ones. refs is what the remote's refs were a moment ago, full name to commit; nil means
+	// that nobody looked. HeadRef is what to fetch, Head the commit it is at. A forge without an API reads merge requests
+	// off the refs; it cannot tell merged from open and leaves State empty.
+	MergeRequests(ctx context.Context, refs map[string]string) ([]plumbline.MergeRequest, error)
+	// MergeRequest returns one, whatever its state; plumbline.ErrNotFound when the forge does not know it any more.
+	MergeRequest(ctx context.Context, id string) (plumbline.MergeRequest, error)
+	// UpsertNote makes body the one note of ours on a merge request that carries marker, which body contains. It is
+	// edited in place. Where there are several of ours, because two daemons were quick, the oldest stays and the others
+	// are deleted. Notes of other people are never touched: anybody can paste a marker.
+	UpsertNote(ctx context.Context, mr plumbline.MergeRequest, marker, body string) error
+	// SetStatus puts a line beside a commit. Context and description are shortened to what the forge takes. Saying what
+	// the newest status of the context says already changes nothing.
+	SetStatus(ctx context.Context, commit string, s plumbline.CommitStatus) error
+	// NoteLimit is the longest note in bytes.
+	NoteLimit() int
+}
+
+// CheckNote refuses a note that could not be found again or does not fit.
+func CheckNote(marker, body string, limit int) error {
+	switch {
+	case strings.TrimSpace(marker) == "" || strings.Contains(marker, "\n"):
+		return fmt.Errorf("marker %q of a note: %w", marker, plumbline.ErrInvalid)
+	case !strings.Contains(body, marker):
+		return fmt.Errorf("a note without its marker %s: %w", marker, plumbline.ErrInvalid)
+	case len(body) > limit:
+		return fmt.Errorf("a note of %d bytes where %d are allowed: %w", len(body), limit, plumbline.ErrInvalid)
+	}
+	return nil
+}
+
+// Fit makes a status fit: one line each of valid UTF-8, with at most that many characters. A context that has to be
+// shortened ends in a hash of the whole, so that two with the same beginning stay two.
+func Fit(s plumbline.CommitStatus, context, description int) plumbline.CommitStatus {
+	s.Context, s.Description = OneLine(s.Context), Shorten(OneLine(s.Description), description)
+	if utf8.RuneCountInString(s.Context) > context {
+		sum := sha256.Sum256([]byte(s.Context))
+		tail := hex.EncodeToString(sum[:4])
+		s.Context = Shorten(s.Context, context-len(tail)) + tail
+	}
+	return s
+}
+
+// Shorten returns s with at most max characters, the last of which is "…" when something was cut.
+func Shorten(s string, max int) string {
+	if utf8.RuneCountInString(s) <= max {
+		return s
+	}
+	if max < 1 {
+		return ""
+	}
+	n := 0
+	for i := range s {
+		if n == max-1 {
+			return strings.TrimRightFunc(s[:i], unicode.IsSpace) + "…"
+		}
+		n++
+	}
+	return s
+}
+
+// OneLine returns s as valid UTF-8 in one line, words one space apart, without control characters.
+func OneLine(s string) string {
+	s = strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) {
+			return ' '
+		}
+		return r
+	}, strings.ToValidUTF8(s, "\uFFFD"))
+	return strings.Join(strings.Fields(s), " ")
+}

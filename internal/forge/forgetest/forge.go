@@ -1,0 +1,315 @@
+// Package forgetest is a forge in memory with the suite that every forge adapter passes.
+package forgetest
+
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/plumbline/plumbline/internal/forge"
+	"github.com/plumbline/plumbline/internal/plumbline"
+)
+
+// Forge is a forge in memory that behaves: notes have authors, statuses are only ever added, merge requests are numbered.
+// Its fields are set before it is used. Its methods are safe for concurrent use.
+type Forge struct {
+	User             string           // whom Plumbline is here; default "plumbline"
+	Limit            int              // bytes of a note; default 64 KiB
+	ContextLimit     int              // characters; default 255
+	DescriptionLimit int              // characters; default 140
+	Now              func() time.Time // default time.Now
+
+	mu       sync.Mutex
+	mrs      []plumbline.MergeRequest // the first has ID 1
+	notes    map[string][]Note        // by merge request, oldest first
+	statuses map[string][]plumbline.CommitStatus
+	requests map[string]int
+	fault    func(ctx context.Context, method string) error
+}
+
+// Note is a comment on a merge request.
+type Note struct {
+	Author string
+	Body   string
+}
+
+// Fault makes f decide about each request to come: before anything else it is asked with the name of the Client method,
+// and an error of it is returned. Nil ends it. RateLimit, Outage and Slow make some.
+func (f *Forge) Fault(decide func(ctx context.Context, method string) error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.fault = decide
+}
+
+// RateLimit answers that all requests are to wait until at.
+func RateLimit(at time.Time) func(context.Context, string) error {
+	return func(context.Context, string) error {
+		return &plumbline.Retry{At: at, Err: &forge.HTTPError{Method: "GET", Path: "/", Status: 429}}
+	}
+}
+
+// Outage answers as a proxy whose forge is down.
+func Outage(context.Context, string) error {
+	return &forge.HTTPError{Method: "GET", Path: "/", Status: 502}
+}
+
+// Denied answers as to a wrong token.
+func Denied(context.Context, string) error {
+	return &forge.HTTPError{Method: "GET", Path: "/", Status: 401}
+}
+
+// Slow lets a request through when a value can be received from gate, or its context ends it.
+func Slow(gate <-chan struct{}) func(context.Context, string) error {
+	return func(ctx context.Context, _ string) error {
+		select {
+		case <-gate:
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// Requests returns how often a method of Client was called, faults included.
+func (f *Forge) Requests(method string) int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.requests[method]
+}
+
+// Client returns the forge as Plumbline sees it.
+func (f *Forge) Client() forge.Client { return client{f} }
+
+// OpenMR opens a merge request and returns its ID. Zero fields are filled in: the head is an invented commit.
+func (f *Forge) OpenMR(mr plumbline.MergeRequest) (id string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	mr.ID = strconv.Itoa(len(f.mrs) + 1)
+	mr.State = plumbline.MROpen
+	mr.Author = cmp.Or(mr.Author, "dev")
+	mr.URL = cmp.Or(mr.URL, "https://forge.example.com/mr/"+mr.ID)
+	mr.HeadRef = cmp.Or(mr.HeadRef, "refs/heads/"+mr.Source)
+	mr.Head = cmp.Or(mr.Head, commit())
+	mr.UpdatedAt = f.now()
+	f.mrs = append(f.mrs, mr)
+	return mr.ID
+}
+
+// Push moves a merge request's head to a commit.
+func (f *Forge) Push(id, commit string) {
+	f.change(id, func(mr *plumbline.MergeRequest) { mr.Head = commit })
+}
+
+// Merge merges it; commit is what the target's branch is at then.
+func (f *Forge) Merge(id, commit string) {
+	f.change(id, func(mr *plumbline.MergeRequest) { mr.State, mr.MergeCommit = plumbline.MRMerged, commit })
+}
+
+// Close closes it without merging.
+func (f *Forge) Close(id string) {
+	f.change(id, func(mr *plumbline.MergeRequest) { mr.State = plumbline.MRClosed })
+}
+
+// Edit changes anything else about it.
+func (f *Forge) Edit(id string, edit func(*plumbline.MergeRequest)) { f.change(id, edit) }
+
+// Comment writes a note as somebody.
+func (f *Forge) Comment(id, author, body string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.comment(id, author, body)
+}
+
+// Notes returns all notes of a merge request, oldest first.
+func (f *Forge) Notes(id string) []Note {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Clone(f.notes[id])
+}
+
+// Statuses returns all that was ever said about a commit, oldest first.
+func (f *Forge) Statuses(commit string) []plumbline.CommitStatus {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Clone(f.statuses[commit])
+}
+
+// Newest returns what counts among the statuses of a commit, by context.
+func (f *Forge) Newest(commit string) map[string]plumbline.CommitStatus {
+	out := map[string]plumbline.CommitStatus{}
+	for _, s := range f.Statuses(commit) {
+		out[s.Context] = s
+	}
+	return out
+}
+
+// Commits returns those that have statuses, sorted.
+func (f *Forge) Commits() []string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Sorted(maps.Keys(f.statuses))
+}
+
+// MR returns a merge request. It panics on an ID that was never given out.
+func (f *Forge) MR(id string) plumbline.MergeRequest {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	mr := f.find(id)
+	if mr == nil {
+		panic("forgetest: no merge request " + id)
+	}
+	return *mr
+}
+
+func (f *Forge) change(id string, edit func(*plumbline.MergeRequest)) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	mr := f.find(id)
+	if mr == nil {
+		panic("forgetest: no merge request " + id)
+	}
+	edit(mr)
+	mr.UpdatedAt = f.now()
+}
+
+func (f *Forge) find(id string) *plumbline.MergeRequest {
+	n, err := strconv.Atoi(id)
+	if err != nil || n < 1 || n > len(f.mrs) {
+		return nil
+	}
+	return &f.mrs[n-1]
+}
+
+func (f *Forge) comment(id, author, body string) {
+	if f.notes == nil {
+		f.notes = map[string][]Note{}
+	}
+	f.notes[id] = append(f.notes[id], Note{author, body})
+}
+
+func (f *Forge) now() time.Time {
+	if f.Now == nil {
+		return time.Now()
+	}
+	return f.Now()
+}
+
+func (f *Forge) user() string { return cmp.Or(f.User, "plumbline") }
+
+// commit invents a commit's hash.
+func commit() string {
+	b := make([]byte, 20)
+	_, _ = rand.Read(b) // never fails
+	return hex.EncodeToString(b)
+}
+
+// client is Plumbline's side of a Forge.
+type client struct{ f *Forge }
+
+// begin counts a request and lets the fault decide. The caller unlocks f.mu unless there is an error.
+func (c client) begin(ctx context.Context, method string) error {
+	c.f.mu.Lock()
+	if c.f.requests == nil {
+		c.f.requests = map[string]int{}
+	}
+	c.f.requests[method]++
+	fault := c.f.fault
+	c.f.mu.Unlock()
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if fault != nil {
+		if err := fault(ctx, method); err != nil {
+			return err
+		}
+	}
+	c.f.mu.Lock()
+	return nil
+}
+
+func (c client) NoteLimit() int { return cmp.Or(c.f.Limit, 64<<10) }
+
+func (c client) MergeRequests(ctx context.Context, _ map[string]string) ([]plumbline.MergeRequest, error) {
+	if err := c.begin(ctx, "MergeRequests"); err != nil {
+		return nil, err
+	}
+	defer c.f.mu.Unlock()
+	var out []plumbline.MergeRequest
+	for _, mr := range c.f.mrs {
+		if mr.State == plumbline.MROpen {
+			out = append(out, mr)
+		}
+	}
+	return out, nil
+}
+
+func (c client) MergeRequest(ctx context.Context, id string) (plumbline.MergeRequest, error) {
+	if err := c.begin(ctx, "MergeRequest"); err != nil {
+		return plumbline.MergeRequest{}, err
+	}
+	defer c.f.mu.Unlock()
+	mr := c.f.find(id)
+	if mr == nil {
+		return plumbline.MergeRequest{}, fmt.Errorf("merge request %q: %w", id, plumbline.ErrNotFound)
+	}
+	return *mr, nil
+}
+
+func (c client) UpsertNote(ctx context.Context, mr plumbline.MergeRequest, marker, body string) error {
+	if err := forge.CheckNote(marker, body, c.NoteLimit()); err != nil {
+		return err
+	}
+	if err := c.begin(ctx, "UpsertNote"); err != nil {
+		return err
+	}
+	defer c.f.mu.Unlock()
+	if c.f.find(mr.ID) == nil {
+		return fmt.Errorf("merge request %q: %w", mr.ID, plumbline.ErrNotFound)
+	}
+	written := false
+	kept := c.f.notes[mr.ID][:0]
+	for _, n := range c.f.notes[mr.ID] {
+		if n.Author == c.f.user() && strings.Contains(n.Body, marker) {
+			if written {
+				continue
+			}
+			n.Body, written = body, true
+		}
+		kept = append(kept, n)
+	}
+	if written {
+		c.f.notes[mr.ID] = kept
+	} else {
+		c.f.comment(mr.ID, c.f.user(), body)
+	}
+	return nil
+}
+
+func (c client) SetStatus(ctx context.Context, commit string, s plumbline.CommitStatus) error {
+	if err := c.begin(ctx, "SetStatus"); err != nil {
+		return err
+	}
+	defer c.f.mu.Unlock()
+	s = forge.Fit(s, cmp.Or(c.f.ContextLimit, 255), cmp.Or(c.f.DescriptionLimit, 140))
+	for _, was := range slices.Backward(c.f.statuses[commit]) {
+		if was.Context == s.Context {
+			if was == s {
+				return nil
+			}
+			break
+		}
+	}
+	if c.f.statuses == nil {
+		c.f.statuses = map[string][]plumbline.CommitStatus{}
+	}
+	c.f.statuses[commit] = append(c.f.statuses[commit], s)
+	return nil
+}

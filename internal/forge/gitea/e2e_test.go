@@ -1,0 +1,228 @@
+package gitea_test
+
+import (
+	"fmt"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"github.com/plumbline/plumbline/internal/forge/forgetest"
+	"github.com/plumbline/plumbline/internal/forge/gitea"
+	"github.com/plumbline/plumbline/internal/plumbline"
+	"github.com/plumbline/plumbline/internal/testenv"
+)
+
+func TestSuiteOnGitea(t *testing.T) {
+	g := testenv.Gitea(t)
+	dev := g.CreateUser(t, "suite-dev")
+	forgetest.Suite(t, func(t *testing.T) forgetest.Fixture {
+		p := newPeople(t, g)
+		p.repo.AddCollaborator(t, "suite-dev")
+		p.dev = dev
+		return forgetest.Fixture{
+			Client: p.client(t, g.BotToken), Second: p.client(t, g.BotToken), Denied: p.client(t, strings.Repeat("0", 40)),
+			People: p,
+		}
+	})
+}
+
+// people act on a repository on a real Gitea.
+type people struct {
+	g      *testenv.GiteaServer
+	repo   *testenv.GiteaRepo
+	dev    string            // token of somebody
+	remote string            // as the adapter says, with the bot's token
+	branch map[string]string // by merge request
+}
+
+var repos atomic.Int64
+
+func newPeople(t *testing.T, g *testenv.GiteaServer) *people {
+	name := fmt.Sprintf("suite-%d", repos.Add(1))
+	p := &people{g: g, repo: g.CreateRepo(t, name), branch: map[string]string{}}
+	p.repo.Push(t, testenv.Change{Files: map[string]string{"main.tf": "# nothing\n"}})
+	p.repo.Push(t, testenv.Change{Branch: "env/production", From: "main", Message: "production"})
+	raw, user := p.client(t, g.BotToken).Remote()
+	u, err := url.Parse(raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	u.User = url.UserPassword(user, g.BotToken)
+	p.remote = u.String()
+	return p
+}
+
+func (p *people) client(t *testing.T, token string) *gitea.Client {
+	c, err := gitea.New(gitea.Config{URL: p.g.URL + "/", Project: p.repo.Project, Token: plumbline.NewSecret(token)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func (p *people) OpenMR(t *testing.T, name, target, title string) string {
+	p.repo.Push(t, testenv.Change{Branch: "feature/" + name, From: target, Files: map[string]string{"a.tf": "# " + name}})
+	id := strconv.FormatInt(p.repo.OpenPull(t, "feature/"+name, target, title).Number, 10)
+	p.branch[id] = "feature/" + name
+	return id
+}
+
+func number(t *testing.T, id string) int64 {
+	n, err := strconv.ParseInt(id, 10, 64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+func (p *people) Push(t *testing.T, id string) string {
+	return p.repo.Push(t, testenv.Change{Branch: p.branch[id], Message: "more"})
+}
+
+func (p *people) Merge(t *testing.T, id string) string { return p.repo.Merge(t, number(t, id)) }
+func (p *people) Close(t *testing.T, id string)        { p.repo.Close(t, number(t, id)) }
+
+func (p *people) Comment(t *testing.T, id, body string) {
+	p.repo.Comment(t, p.dev, number(t, id), body)
+}
+
+func (p *people) Head(t *testing.T, id string) string {
+	return p.repo.Pull(t, number(t, id)).Head.SHA
+}
+
+func (p *people) Refs(t *testing.T) map[string]string {
+	refs := map[string]string{}
+	for line := range strings.SplitSeq(testenv.Git(t, t.TempDir(), "ls-remote", p.remote), "\n") {
+		commit, name, _ := strings.Cut(line, "\t")
+		refs[name] = commit
+	}
+	return refs
+}
+
+func (p *people) Notes(t *testing.T, id string) []string {
+	return p.by(t, id, func(login string) bool { return login == p.g.BotUser })
+}
+
+func (p *people) Comments(t *testing.T, id string) []string {
+	return p.by(t, id, func(login string) bool { return login != p.g.BotUser })
+}
+
+func (p *people) by(t *testing.T, id string, want func(login string) bool) (out []string) {
+	for _, c := range p.repo.Comments(t, number(t, id)) {
+		if want(c.User.Login) {
+			out = append(out, c.Body)
+		}
+	}
+	return out
+}
+
+func (p *people) Statuses(t *testing.T, commit string) []plumbline.CommitStatus {
+	var rows []testenv.GiteaStatus
+	p.g.Call(t, p.g.AdminToken, "GET", "/repos/"+p.repo.Project+"/commits/"+commit+"/statuses?limit=50", nil, &rows)
+	slices.SortFunc(rows, func(a, b testenv.GiteaStatus) int { return int(a.ID - b.ID) })
+	var out []plumbline.CommitStatus
+	for _, r := range rows {
+		out = append(out, plumbline.CommitStatus{Context: r.Context, State: plumbline.Told(r.State), Description: r.Description, URL: r.TargetURL})
+	}
+	return out
+}
+
+// TestForksAndDrafts: whoever may only read can propose from a fork or by pushing to refs/for, and must not be taken for
+// somebody who may write.
+func TestForksAndDrafts(t *testing.T) {
+	g := testenv.Gitea(t)
+	p := newPeople(t, g)
+	c := p.client(t, g.BotToken)
+	name := strings.TrimPrefix(p.repo.Project, g.AdminUser+"/")
+	token := g.CreateUser(t, name+"-reader")
+	g.Call(t, g.AdminToken, "PUT", "/repos/"+p.repo.Project+"/collaborators/"+name+"-reader", map[string]any{"permission": "read"}, nil)
+
+	g.Call(t, token, "POST", "/repos/"+p.repo.Project+"/forks", map[string]any{}, nil)
+	u, err := url.Parse(g.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	u.User = url.UserPassword(name+"-reader", token)
+	fork := u.JoinPath(name+"-reader", name+".git").String()
+	t.Cleanup(func() { g.Call(t, g.AdminToken, "DELETE", "/repos/"+name+"-reader/"+name, nil, nil) })
+	head := testenv.Push(t, fork, testenv.Change{Branch: "mine", Files: map[string]string{"a.tf": ""}})
+	var pull testenv.GiteaPull
+	g.Call(t, token, "POST", "/repos/"+p.repo.Project+"/pulls", map[string]any{"head": name + "-reader:mine", "base": "main", "title": "WIP: from a fork"}, &pull)
+	dir := t.TempDir()
+	testenv.Git(t, dir, "clone", "--quiet", u.JoinPath(p.repo.Project+".git").String(), ".")
+	testenv.Git(t, dir, "-c", "user.name=Reader", "-c", "user.email=r@example.com", "commit", "--quiet", "--allow-empty", "-m", "without a branch")
+	testenv.Git(t, dir, "push", "--quiet", "origin", "HEAD:refs/for/main/topic")
+	p.OpenMR(t, "ours", "main", "ours")
+
+	mrs, err := c.MergeRequests(t.Context(), p.Refs(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := map[string]plumbline.MergeRequest{}
+	for _, mr := range mrs {
+		got[mr.Title] = mr
+	}
+	if mr := got["WIP: from a fork"]; !mr.Fork || !mr.Draft || mr.Head != head || mr.Source != "mine" || mr.Author != name+"-reader" {
+		t.Errorf("from a fork: %+v", mr)
+	}
+	if mr := got["without a branch"]; !mr.Fork || mr.Draft || len(mr.Head) != 40 {
+		t.Errorf("pushed to refs/for: %+v", mr)
+	}
+	if mr := got["ours"]; mr.Fork || mr.Draft {
+		t.Errorf("ours: %+v", mr)
+	}
+	// Both heads can be fetched from the repository itself.
+	for _, mr := range mrs {
+		testenv.Git(t, dir, "fetch", "--quiet", p.remote, mr.HeadRef)
+		if fetched := testenv.Git(t, dir, "rev-parse", "FETCH_HEAD"); fetched != mr.Head {
+			t.Errorf("%s of %q is %s, not %s", mr.HeadRef, mr.Title, fetched, mr.Head)
+		}
+	}
+}
+
+// TestPages reads more than a page of pull requests, and of contexts on one commit.
+func TestPages(t *testing.T) {
+	g := testenv.Gitea(t)
+	p := newPeople(t, g)
+	c := p.client(t, g.BotToken)
+	c.SetPageSize(2)
+	const n = 5
+	dir := t.TempDir()
+	testenv.Git(t, dir, "clone", "--quiet", p.remote, ".")
+	push := []string{"push", "--quiet", "origin"}
+	testenv.Git(t, dir, "-c", "user.name=A", "-c", "user.email=a@example.com", "commit", "--quiet", "--allow-empty", "-m", "change")
+	for i := range n {
+		push = append(push, fmt.Sprintf("HEAD:refs/heads/f%d", i))
+	}
+	testenv.Git(t, dir, push...)
+	for i := range n {
+		p.repo.OpenPull(t, fmt.Sprintf("f%d", i), "main", fmt.Sprintf("change %d", i))
+	}
+	mrs, err := c.MergeRequests(t.Context(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := map[string]bool{}
+	for _, mr := range mrs {
+		seen[mr.ID] = true
+	}
+	if len(mrs) != n || len(seen) != n {
+		t.Errorf("%d pull requests, %d different, of %d", len(mrs), len(seen), n)
+	}
+	commit := mrs[0].Head
+	s := plumbline.CommitStatus{State: plumbline.ToldSuccess, Description: "ok"}
+	for range 2 {
+		for i := range n {
+			s.Context = fmt.Sprintf("plumbline/%02d", i)
+			if err := c.SetStatus(t.Context(), commit, s); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if got := p.Statuses(t, commit); len(got) != n {
+		t.Errorf("%d statuses, though the second round said nothing new: %d were expected", len(got), n)
+	}
+}
