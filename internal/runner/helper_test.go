@@ -1,3 +1,5 @@
+//go:build linux
+
 package runner
 
 import (
@@ -206,21 +208,6 @@ func (s *started) end() (plumbline.Outcome, error) {
 		s.t.Fatalf("it does not end:\n%s", s.text())
 	}
 	return s.out, s.err
-}
-
-// eventually waits for what nobody tells.
-func eventually(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	timeout := time.After(patience)
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	for !ok() {
-		select {
-		case <-tick.C:
-		case <-timeout:
-			t.Fatalf("%s: not within %v", what, patience)
-		}
-	}
 }
 
 // session lists what is alive of a run's session.

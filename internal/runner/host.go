@@ -347,7 +347,7 @@ func (f *following) lost(err error) error {
 		facts = append(facts, errors.New(strings.TrimSpace(string(b[:min(len(b), 2000)]))))
 	}
 	if p, ok := holder(f.dir); ok {
-		if err := endSession(p); err != nil {
+		if err := endSession(p, f.dir); err != nil {
 			facts = append(facts, fmt.Errorf("end what it left behind: %w", err))
 		}
 	}

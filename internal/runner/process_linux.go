@@ -3,7 +3,10 @@ package runner
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"os"
+	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -76,8 +79,12 @@ func processes() ([]stat, error) {
 	return all, nil
 }
 
+// killWait is how long the kernel may take to end what was killed; a process that waits for a broken disk never ends.
+const killWait = 30 * time.Second
+
 // endAll kills what pick chooses until nothing of it lives, since a process may start another while it is being killed.
 func endAll(pick func([]stat) []int) error {
+	began := time.Now()
 	for wait := time.Millisecond; ; wait = min(2*wait, 100*time.Millisecond) {
 		all, err := processes()
 		if err != nil {
@@ -86,6 +93,9 @@ func endAll(pick func([]stat) []int) error {
 		pids := pick(all)
 		if len(pids) == 0 {
 			return nil
+		}
+		if time.Since(began) > killWait {
+			return fmt.Errorf("processes %v do not end although they were killed", pids)
 		}
 		for _, pid := range pids {
 			if err := syscall.Kill(pid, syscall.SIGKILL); err != nil && !errors.Is(err, syscall.ESRCH) {
@@ -143,19 +153,31 @@ func orphans() bool {
 	}
 }
 
-// endSession kills what is left of the session of a process that is gone. The number of a session is not given to another process
-// while it has members, so members without a leader are those of p.
-func endSession(p process) error {
-	return endAll(func(all []stat) []int {
-		var pids []int
-		for _, s := range all {
-			if s.pid == p.pid && !s.zombie {
-				return nil // a new process has the number, so that the session had no members any more
-			}
-			if s.session == p.pid && !s.zombie && s.start >= p.start {
-				pids = append(pids, s.pid)
-			}
+// endSession kills what is left of the session of a run's process that is gone.
+func endSession(p process, dir string) error {
+	return endAll(func(all []stat) []int { return leftOf(p, dir, all, environ) })
+}
+
+// leftOf picks the members of a session whose leader is gone. The number of a session is not given away while it has members, but after
+// a restart of the machine or of a container somebody else may have it: ours have the run's own HOME.
+func leftOf(p process, dir string, all []stat, environ func(pid int) []string) []int {
+	var pids []int
+	for _, s := range all {
+		if s.pid == p.pid && !s.zombie {
+			return nil
 		}
-		return pids
-	})
+		if s.session == p.pid && !s.zombie && s.start >= p.start && slices.Contains(environ(s.pid), "HOME="+filepath.Join(dir, homeDir)) {
+			pids = append(pids, s.pid)
+		}
+	}
+	return pids
+}
+
+// environ is what a process was started with; nil: it has ended, or is somebody else's.
+func environ(pid int) []string {
+	b, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/environ")
+	if err != nil {
+		return nil
+	}
+	return strings.Split(string(b), "\x00")
 }

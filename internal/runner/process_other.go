@@ -13,4 +13,4 @@ func endDescendants() error { return nil }
 
 func endOrphans() error { return nil }
 
-func endSession(process) error { return nil }
+func endSession(process, string) error { return nil }
