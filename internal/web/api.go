@@ -156,6 +156,20 @@ func (s *Server) apiHistory(w http.ResponseWriter, r *http.Request, _ Identity) 
 	return writeJSON(w, http.StatusOK, DeploymentsJSON{convert(list, func(d deployment) DeploymentJSON { return deploymentJSON(d.Deployment, d.Runs) })})
 }
 
+func (s *Server) apiRequests(w http.ResponseWriter, r *http.Request, _ Identity) error {
+	e, err := s.environment(r.PathValue("repo"), r.PathValue("env"))
+	if err != nil {
+		return err
+	}
+	list, err := s.requests(r.Context(), e)
+	if err != nil {
+		return err
+	}
+	return writeJSON(w, http.StatusOK, RequestsJSON{convert(list, func(r plumbline.Request) RequestJSON {
+		return RequestJSON{ID: r.ID, Kind: r.Kind, Stacks: r.Stacks, By: r.By, At: r.At}
+	})})
+}
+
 func (s *Server) apiDeploy(w http.ResponseWriter, r *http.Request, who Identity) error {
 	return s.apiAsk(w, r, who, plumbline.RequestDeploy)
 }

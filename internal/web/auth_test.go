@@ -77,7 +77,9 @@ func TestEveryRoute(t *testing.T) {
 				{name: "no credentials", header: func(_, _ string) []string { return nil }},
 				{name: "a wrong token", header: func(_, _ string) []string { return []string{"Authorization", "Bearer previeW"} }},
 				{name: "an empty token", header: func(_, _ string) []string { return []string{"Authorization", "Bearer "} }},
-				{name: "a wrong token with a good cookie", header: func(c, f string) []string { return []string{"Authorization", "Bearer x", "Cookie", c, web.FormHeader, f} }},
+				{name: "a wrong token with a good cookie", header: func(c, f string) []string {
+					return []string{"Authorization", "Bearer x", "Cookie", c, web.FormHeader, f}
+				}},
 				{name: "a wrong cookie", header: func(_, f string) []string { return []string{"Cookie", web.CookieName + "=x", web.FormHeader, f} }},
 				{name: "the token", header: func(_, _ string) []string { return []string{"Authorization", "Bearer " + preview.Token} }, in: true},
 				{name: "a session", header: func(c, f string) []string { return []string{"Cookie", c, web.FormHeader, f} }, in: true},
@@ -101,7 +103,7 @@ func TestEveryRoute(t *testing.T) {
 				if refused != want {
 					t.Errorf("with %s: status %d", tt.name, w.Code)
 				}
-				if r, _ := store.Run(t.Context(), 9815); want && (r.State != plumbline.StateAwaiting || len(store.Requests()) > 0) {
+				if r, _ := store.Run(t.Context(), 9815); want && (r.State != plumbline.StateAwaiting || len(store.Filed()) > 0) {
 					t.Errorf("with %s: refused, and done all the same", tt.name)
 				}
 				if h := w.Header(); h.Get("Content-Security-Policy") == "" || h.Get("X-Content-Type-Options") != "nosniff" || h.Get("Referrer-Policy") != "no-referrer" {
@@ -215,8 +217,8 @@ func TestSession(t *testing.T) {
 	if r, _ := store.Run(t.Context(), 9815); r.State != plumbline.StateApproved {
 		t.Errorf("the run is %s", r.State)
 	}
-	if w := send("/environments/infra/production/deploy", "stack", "live/net"); w.Code != http.StatusSeeOther || len(store.Requests()) != 1 {
-		t.Errorf("deploy: %d, %v", w.Code, store.Requests())
+	if w := send("/environments/infra/production/deploy", "stack", "live/net"); w.Code != http.StatusSeeOther || len(store.Filed()) != 1 {
+		t.Errorf("deploy: %d, %v", w.Code, store.Filed())
 	}
 	if w := send("/sign-out"); w.Code != http.StatusSeeOther {
 		t.Errorf("sign out: %d", w.Code)

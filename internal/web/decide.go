@@ -83,7 +83,7 @@ func (s *Server) ask(ctx context.Context, who Identity, kind plumbline.RequestKi
 			chosen = append(chosen, name)
 		}
 	}
-	out := RequestedJSON{Stacks: chosen}
+	out := RequestedJSON{At: s.c.Now(), Stacks: chosen}
 	if len(only) == 0 {
 		out.Stacks = append([]string{}, all...)
 	}
@@ -97,6 +97,6 @@ func (s *Server) ask(ctx context.Context, who Identity, kind plumbline.RequestKi
 	if len(newest) > 0 {
 		out.After = newest[0].ID
 	}
-	out.Request, err = s.c.Store.Request(ctx, plumbline.Request{Repository: repo, Environment: env, Kind: kind, Stacks: chosen, By: who.Name, At: s.c.Now()})
+	out.Request, err = s.c.Store.Request(ctx, plumbline.Request{Repository: repo, Environment: env, Kind: kind, Stacks: chosen, By: who.Name, At: out.At})
 	return out, err
 }

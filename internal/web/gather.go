@@ -28,6 +28,12 @@ type place struct {
 	Findings    []plumbline.Finding
 }
 
+// requests are the wishes about an environment that wait for the watcher.
+func (s *Server) requests(ctx context.Context, e plumbline.Environment) ([]plumbline.Request, error) {
+	all, err := s.c.Store.Requests(ctx, e.Repository)
+	return slices.DeleteFunc(all, func(r plumbline.Request) bool { return r.Environment != e.Name }), err
+}
+
 func (s *Server) place(ctx context.Context, e plumbline.Environment) (place, error) {
 	p := place{Environment: e}
 	head, err := s.c.Store.Head(ctx, e.Repository, e.Branch)

@@ -245,7 +245,7 @@ func (s *Server) back(w http.ResponseWriter, r *http.Request, run plumbline.Run,
 type environmentDetail struct {
 	place
 	History []deployment
-	Asked   string // what was just asked for
+	Asked   []plumbline.Request // what waits for the watcher
 }
 
 func (s *Server) environmentPage(w http.ResponseWriter, r *http.Request, who Identity) error {
@@ -260,11 +260,8 @@ func (s *Server) environmentPage(w http.ResponseWriter, r *http.Request, who Ide
 	if d.History, err = s.history(r.Context(), e, 10); err != nil {
 		return err
 	}
-	switch r.URL.Query().Get("asked") {
-	case string(plumbline.RequestDrift):
-		d.Asked = "A drift check was asked for; its runs appear below and under Runs in a moment."
-	case string(plumbline.RequestDeploy):
-		d.Asked = "A deployment was asked for; its runs appear below in a moment."
+	if d.Asked, err = s.requests(r.Context(), e); err != nil {
+		return err
 	}
 	return s.show(w, who, "environment", view{Title: e.Name + " · " + e.Repository, Section: "/", Body: d})
 }
@@ -285,7 +282,7 @@ func (s *Server) askForm(w http.ResponseWriter, r *http.Request, who Identity, k
 	if _, err := s.ask(r.Context(), who, kind, repo, env, r.PostForm["stack"]); err != nil {
 		return err
 	}
-	http.Redirect(w, r, path("environments", repo, env)+"?asked="+string(kind), http.StatusSeeOther)
+	http.Redirect(w, r, path("environments", repo, env), http.StatusSeeOther)
 	return nil
 }
 

@@ -67,6 +67,7 @@ func (s *Server) routes() []route {
 		{get, "/api/v1/environments", ActionView, api, s.apiEnvironments},
 		{get, "/api/v1/environments/{repo}/{env}", ActionView, api, s.apiEnvironment},
 		{get, "/api/v1/environments/{repo}/{env}/history", ActionView, api, s.apiHistory},
+		{get, "/api/v1/environments/{repo}/{env}/requests", ActionView, api, s.apiRequests},
 		{post, "/api/v1/environments/{repo}/{env}/deploy", ActionDeploy, api, s.apiDeploy},
 		{post, "/api/v1/environments/{repo}/{env}/drift-check", ActionDriftCheck, api, s.apiDriftCheck},
 		{get, "/api/v1/drift", ActionView, api, s.apiDrift},

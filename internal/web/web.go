@@ -46,6 +46,8 @@ type Estate interface {
 type Wishes interface {
 	// Request files a wish and returns its ID; the watcher fulfils it.
 	Request(ctx context.Context, r plumbline.Request) (int64, error)
+	// Requests are the wishes that are not fulfilled, oldest first. One is fulfilled in the same transaction that queues its runs.
+	Requests(ctx context.Context, repo string) ([]plumbline.Request, error)
 	// Subscribe returns a channel that receives after changes, and a function that ends the subscription. It is a wake-up, never the truth.
 	Subscribe() (<-chan struct{}, func())
 }

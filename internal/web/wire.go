@@ -307,11 +307,27 @@ type AnswerJSON struct {
 	Text string  `json:"text"`
 }
 
-// RequestedJSON is a wish that was filed. It is fulfilled by runs with an ID above After, one for each of Stacks that needs one.
+// RequestedJSON is a wish that was filed. Once it is not among the requests any more, its runs are queued: those of Stacks with an ID
+// above After, or where a stack was being looked at already, the run that did.
 type RequestedJSON struct {
 	Request int64           `json:"request"`
+	At      time.Time       `json:"at"`
 	After   plumbline.RunID `json:"after"`
 	Stacks  []string        `json:"stacks"`
+}
+
+// RequestJSON is a wish that nobody has fulfilled yet.
+type RequestJSON struct {
+	ID     int64                 `json:"id"`
+	Kind   plumbline.RequestKind `json:"kind"`
+	Stacks []string              `json:"stacks,omitempty"` // none: all
+	By     string                `json:"by"`
+	At     time.Time             `json:"at"`
+}
+
+// RequestsJSON is a listing of wishes, oldest first.
+type RequestsJSON struct {
+	Requests []RequestJSON `json:"requests"`
 }
 
 // ApproveJSON is the body of an approval: the digest that was seen, or its first characters.

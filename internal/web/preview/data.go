@@ -59,6 +59,7 @@ func NewStore() *Store {
 	s.plans()
 	s.logs()
 	s.events = history()
+	s.requests = []plumbline.Request{{ID: 1000, Repository: "edge", Environment: "live", Kind: plumbline.RequestDrift, Stacks: []string{"live/cdn"}, By: "local", At: before(4 * time.Second)}}
 	return s
 }
 

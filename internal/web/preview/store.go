@@ -24,11 +24,12 @@ type Store struct {
 	Drift        []plumbline.DriftItem
 	PlanOf       map[plumbline.RunID]plumbline.Plan
 	LogOf        map[plumbline.RunID]string
-	OnRequest    func(plumbline.Request) // what the watcher would do; called without the lock held
+	OnRequest    func(plumbline.Request) // what the watcher does, at once; nil: wishes stay
 	mu           sync.Mutex
 	runs         map[plumbline.RunID]plumbline.Run
 	events       []plumbline.Event
-	requests     []plumbline.Request
+	requests     []plumbline.Request // not fulfilled
+	filed        []plumbline.Request // all
 	waiting      map[chan struct{}]struct{}
 	repositories []plumbline.Repository
 }
@@ -52,11 +53,11 @@ func (s *Store) Say(id plumbline.RunID, text string) {
 	s.wake()
 }
 
-// Requests returns the wishes that were filed.
-func (s *Store) Requests() []plumbline.Request {
+// Filed returns all wishes that were ever filed.
+func (s *Store) Filed() []plumbline.Request {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return slices.Clone(s.requests)
+	return slices.Clone(s.filed)
 }
 
 func (s *Store) wake() {
@@ -258,14 +259,24 @@ func (s *Store) DriftItems(_ context.Context, f plumbline.DriftFilter) ([]plumbl
 // Request files a wish.
 func (s *Store) Request(_ context.Context, r plumbline.Request) (int64, error) {
 	s.mu.Lock()
-	r.ID = int64(len(s.requests) + 1)
-	s.requests = append(s.requests, r)
+	r.ID = int64(len(s.filed) + 1)
+	s.filed = append(s.filed, r)
+	if s.OnRequest == nil {
+		s.requests = append(s.requests, r)
+	}
 	s.wake()
 	s.mu.Unlock()
 	if s.OnRequest != nil {
 		s.OnRequest(r)
 	}
 	return r.ID, nil
+}
+
+// Requests returns the wishes that are not fulfilled, oldest first.
+func (s *Store) Requests(_ context.Context, repo string) ([]plumbline.Request, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.DeleteFunc(slices.Clone(s.requests), func(r plumbline.Request) bool { return r.Repository != repo }), nil
 }
 
 // Subscribe returns a channel that receives after changes.
