@@ -7,8 +7,9 @@
 //
 //  1. .plumbline.hcl at the root has stack blocks for it: it is exactly those stacks.
 //  2. It lies under a directory named tests: it is not.
-//  3. It has a backend or cloud block, or a provider block that configures something: it is.
-//  4. A module block elsewhere calls it, or it lies under a directory named modules: it is not.
+//  3. It has a backend or cloud block: it is.
+//  4. A module block elsewhere calls it, or it lies under a directory named modules: it is not, though it may configure a
+//     provider, as old modules do. To apply a bare module by mistake would be worse than to miss a stack, which discover --explain shows.
 //  5. Otherwise it is, whether its files can be read or not.
 //
 // # What a stack reaches

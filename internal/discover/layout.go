@@ -286,7 +286,7 @@ func (b *builder) judge(i int, d *directory) {
 		return
 	case f.backend != nil:
 		rule = "has a " + f.backend.block + " block " + at(f.backend.place)
-	case f.provider != nil:
+	case f.provider != nil && called == "" && !under(d.path, "modules"):
 		rule = "has a provider block " + at(*f.provider)
 	case called != "":
 		b.other(d, called)
