@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -107,28 +106,34 @@ func (p plans) read(ctx context.Context, name string) ([]byte, error) {
 	return io.ReadAll(r)
 }
 
-// Log is what Terraform and the runner said in a run's last attempt, plan first.
-func (p plans) Log(ctx context.Context, id plumbline.RunID) ([]byte, error) {
-	run, err := p.store.Run(ctx, id)
-	if err != nil {
-		return nil, err
-	}
-	var out bytes.Buffer
-	for _, phase := range []plumbline.Phase{plumbline.PhasePlan, plumbline.PhaseApply} {
-		chunks, err := p.store.LogChunks(ctx, id, run.Attempt, phase)
-		if err != nil {
-			return nil, err
-		}
-		for _, c := range chunks {
-			b, err := p.read(ctx, c.Name)
-			if errors.Is(err, plumbline.ErrNotFound) {
-				continue // replaced while we read
-			}
+// WriteLog writes a run's log from a byte on: all attempts one after the other, each attempt's plan first.
+func (p plans) WriteLog(ctx context.Context, w io.Writer, run plumbline.Run, from int64) (written int64, err error) {
+	for attempt := 1; attempt <= run.Attempt; attempt++ {
+		for _, phase := range []plumbline.Phase{plumbline.PhasePlan, plumbline.PhaseApply} {
+			chunks, err := p.store.LogChunks(ctx, run.ID, attempt, phase)
 			if err != nil {
-				return nil, err
+				return written, err
 			}
-			out.Write(b)
+			for _, c := range chunks {
+				if from >= c.Size {
+					from -= c.Size
+					continue
+				}
+				b, err := p.read(ctx, c.Name)
+				if errors.Is(err, plumbline.ErrNotFound) {
+					return written, nil // replaced while we read; the next look finds it
+				}
+				if err != nil {
+					return written, err
+				}
+				n, err := w.Write(b[from:])
+				written += int64(n)
+				if err != nil {
+					return written, err
+				}
+				from = 0
+			}
 		}
 	}
-	return out.Bytes(), nil
+	return written, nil
 }

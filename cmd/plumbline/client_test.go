@@ -326,9 +326,3 @@ func TestLegibleWriter(t *testing.T) {
 		}
 	}
 }
-
-func TestImportBlocks(t *testing.T) {
-	if got, want := quoteHCL(`a"${x}%{y}\`), `"a\"$${x}%%{y}\\"`; got != want {
-		t.Errorf("%s, want %s", got, want)
-	}
-}

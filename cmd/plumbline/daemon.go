@@ -117,8 +117,8 @@ func build(ctx context.Context, cfg *config.Config, log *zap.Logger) (d *daemon,
 		cfg.Server.PublicURL = "http://" + d.ln.Addr().String()
 	}
 	d.web = web.New(web.Config{
-		Runs: d.store, Plans: docs, Logs: docs, Repositories: cfg.Repositories, Token: d.token, PublicURL: cfg.Server.PublicURL,
-		Version: version(), Log: log.Named("web"), Debug: d.debug,
+		Store: d.store, Plans: docs, Logs: docs, Repositories: cfg.Repositories, Token: d.token, PublicURL: cfg.Server.PublicURL,
+		Version: version(), Log: log.Named("web"), Debug: d.lamps.list,
 	})
 	return d, nil
 }
@@ -159,10 +159,6 @@ func (d *daemon) repository(repo plumbline.Repository, caches *git.Cache, docs p
 		res, err := w.Poll(ctx)
 		for _, warning := range res.Warnings {
 			d.log.Warn(warning)
-		}
-		var later *plumbline.Retry
-		if errors.As(err, &later) {
-			return "asked to wait", later.At, nil
 		}
 		return fmt.Sprintf("%d moved, %d runs queued%s", res.Moved, res.Queued, strings.Join(append([]string{""}, res.Warnings...), "; ")), next, err
 	})
@@ -284,14 +280,6 @@ func (d *daemon) dispatch(ctx context.Context) {
 		case <-tick.C:
 		}
 	}
-}
-
-func (d *daemon) debug() []web.Loop {
-	var out []web.Loop
-	for _, l := range d.lamps.list() {
-		out = append(out, web.Loop{Name: l.Name, Last: l.Last, Took: l.Took, Result: l.Result, Error: l.Error, Next: l.Next})
-	}
-	return out
 }
 
 // run works until drain ends, then finishes what is being applied; ctx ends that wait.

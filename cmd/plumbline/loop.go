@@ -2,47 +2,41 @@ package main
 
 import (
 	"context"
+	"errors"
+	"maps"
 	"math/rand/v2"
-	"sort"
+	"slices"
 	"sync"
 	"time"
 
 	"go.uber.org/zap"
+
+	"github.com/plumbline/plumbline/internal/plumbline"
+	"github.com/plumbline/plumbline/internal/web"
 )
 
-// lamp shows what a loop did last and when it is next due.
-type lamp struct {
-	Name   string    `json:"name"`
-	Last   time.Time `json:"last"`
-	Took   string    `json:"took"`
-	Result string    `json:"result"`
-	Error  string    `json:"error,omitempty"`
-	Next   time.Time `json:"next"`
-}
-
-// lamps are all loops' lamps.
+// lamps show what each loop did last and when it is next due.
 type lamps struct {
 	mu sync.Mutex
-	m  map[string]lamp
+	m  map[string]web.Loop
 }
 
-func (l *lamps) set(v lamp) {
+func (l *lamps) set(v web.Loop) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.m == nil {
-		l.m = map[string]lamp{}
+		l.m = map[string]web.Loop{}
 	}
 	l.m[v.Name] = v
 }
 
-func (l *lamps) list() []lamp {
+func (l *lamps) list() []web.Loop {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	out := make([]lamp, 0, len(l.m))
-	for _, v := range l.m {
-		out = append(out, v)
+	var out []web.Loop
+	for _, name := range slices.Sorted(maps.Keys(l.m)) {
+		out = append(out, l.m[name])
 	}
-	sort.Slice(out, func(i, j int) bool { return out[i].Name < out[j].Name })
 	return out
 }
 
@@ -83,12 +77,16 @@ func (l *loop) run(ctx context.Context, ls *lamps, log *zap.Logger) {
 		if err == nil && mine {
 			result, next, err = l.round(ctx)
 		}
-		v := lamp{Name: l.name, Last: start, Took: time.Since(start).Round(time.Millisecond).String(), Result: result}
+		v := web.Loop{Name: l.name, Last: start, Took: time.Since(start), Result: result}
 		if err != nil && ctx.Err() == nil {
-			v.Error = err.Error()
-			log.Warn("round", zap.Error(err), zap.Duration("again", retry))
+			v.Failed, v.Result = true, err.Error()
+			log.Warn("round", zap.Error(err))
 			next = start.Add(retry)
 			retry = min(2*retry, maxRetry)
+			// The other side may have said when it wants to be asked again.
+			if later := (*plumbline.Retry)(nil); errors.As(err, &later) && later.At.After(next) {
+				next = later.At
+			}
 		} else {
 			retry = l.retry
 		}

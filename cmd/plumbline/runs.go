@@ -185,8 +185,8 @@ func (o *options) showRun(c *client, d web.RunDetailJSON, p *web.PlanJSON) error
 		for _, m := range r.Created {
 			line("  %s was %s%s", legible(m.Address), m.Action.Verb(), legible(idOf(m)))
 		}
-		if blocks := importBlocks(r); blocks != "" {
-			line("\nIf the state does not know them, these blocks bring them in:\n%s", strings.TrimSuffix(blocks, "\n"))
+		if blocks := r.ImportBlocks(); blocks != "" {
+			line("\nIf the state does not know them, these blocks bring them in:\n%s", legible(strings.TrimSuffix(blocks, "\n")))
 		}
 	}
 	if p != nil {
@@ -222,26 +222,6 @@ func idOf(m web.CreatedJSON) string {
 		return ""
 	}
 	return " (" + m.ID + ")"
-}
-
-// importBlocks are what takes the objects of a broken-off apply into a state that may not know them.
-func importBlocks(r web.RunJSON) string {
-	if r.State != plumbline.StateInterrupted && r.State != plumbline.StateFailed {
-		return ""
-	}
-	var b strings.Builder
-	for _, m := range r.Created {
-		if m.ID != "" && (m.Action == plumbline.ActionCreate || m.Action.Replaces()) {
-			fmt.Fprintf(&b, "  import {\n    to = %s\n    id = %s\n  }\n", legible(m.Address), quoteHCL(legible(m.ID)))
-		}
-	}
-	return b.String()
-}
-
-// quoteHCL writes a string that HCL reads back as it is.
-func quoteHCL(s string) string {
-	s = strconv.Quote(s)
-	return strings.NewReplacer("${", "$${", "%{", "%%{").Replace(s)
 }
 
 func domainPlan(p web.PlanJSON) plumbline.Plan {

@@ -42,6 +42,8 @@ func TestBadInput(t *testing.T) {
 	// A symlink out of the tree, a file of 200 MB, beside a good change.
 	clone := filepath.Join(dir, "clone")
 	testenv.Git(t, dir, "clone", "-q", remote, clone)
+	testenv.Git(t, clone, "config", "user.name", "Dev")
+	testenv.Git(t, clone, "config", "user.email", "dev@example.com")
 	if err := os.Symlink("/etc/passwd", filepath.Join(clone, "lab/one/passwd.tf")); err != nil {
 		t.Fatal(err)
 	}

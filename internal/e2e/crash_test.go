@@ -84,8 +84,8 @@ func TestKillDaemonInApply(t *testing.T) {
 			})
 			d.again(env)
 			done := d.await("kind=deploy", "lab/lab/slow", plumbline.StateApplied)
-			if done.ID != run.ID || done.Attempt != run.Attempt || done.Claim != run.Claim {
-				t.Errorf("not the same apply: %+v, then %+v", run.Claim, done.Claim)
+			if done.ID != run.ID || done.Attempt != run.Attempt || !done.Started.Equal(run.Started) {
+				t.Errorf("not the same apply: %+v, then %+v", run, done)
 			}
 			if lines := strings.Split(strings.TrimSpace(readIf(made)), "\n"); len(lines) != 20 {
 				t.Errorf("%d were made, want 20 once each:\n%s", len(lines), strings.Join(lines, "\n"))

@@ -13,6 +13,7 @@ import (
 
 	"github.com/plumbline/plumbline/internal/plumbline"
 	"github.com/plumbline/plumbline/internal/testenv"
+	"github.com/plumbline/plumbline/internal/web"
 )
 
 // Planted secrets: an input variable from the daemon's environment that Terraform does not know to be one, and a sensitive one.
@@ -170,7 +171,7 @@ func approveAll(t *testing.T, d *daemon, env string, but []string) {
 				left = append(left, name)
 			case !r.State.Ended():
 				left = append(left, name+" "+string(r.State))
-			case !r.State.Good() && !slices.Contains(but, r.Stack.Name):
+			case !r.State.Good() && !slices.Contains(but, r.Stack):
 				t.Fatalf("%s %s: %+v\n%s", name, r.State, r.Failure, d.must("runs", "logs", r.ID.String()))
 			}
 		}
@@ -211,14 +212,13 @@ func drift(t *testing.T, d *daemon, dir string) {
 	}
 }
 
-func (d *daemon) driftItems() []plumbline.DriftItem {
+func (d *daemon) driftItems() []web.DriftJSON {
 	d.t.Helper()
-	out := d.must("drift", "list", "--json")
-	var items []plumbline.DriftItem
-	if err := json.Unmarshal([]byte(out), &items); err != nil {
-		d.t.Fatalf("%v in %s", err, out)
+	var list web.DriftListJSON
+	if err := d.get("drift", &list); err != nil {
+		d.t.Fatal(err)
 	}
-	return items
+	return list.Items
 }
 
 func statusesAre(have map[string]testenv.GiteaStatus, want string, contexts ...string) error {

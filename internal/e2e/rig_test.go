@@ -20,6 +20,7 @@ import (
 
 	"github.com/plumbline/plumbline/internal/plumbline"
 	"github.com/plumbline/plumbline/internal/testenv"
+	"github.com/plumbline/plumbline/internal/web"
 )
 
 // binary is the program under test, built once with the race detector.
@@ -238,31 +239,31 @@ func (d *daemon) get(path string, into any) error {
 }
 
 // runs lists runs, newest first.
-func (d *daemon) runs(query string) []plumbline.Run {
+func (d *daemon) runs(query string) []web.RunJSON {
 	d.t.Helper()
-	var out []plumbline.Run
+	var out web.RunsJSON
 	if err := d.get("runs?limit=1000&"+query, &out); err != nil {
 		d.t.Fatal(err)
 	}
-	return out
+	return out.Runs
 }
 
 // states is each stack's newest run of a query, as "stack: state".
-func (d *daemon) states(query string) map[string]plumbline.Run {
+func (d *daemon) states(query string) map[string]web.RunJSON {
 	d.t.Helper()
-	out := map[string]plumbline.Run{}
+	out := map[string]web.RunJSON{}
 	for _, r := range d.runs(query) {
-		if r.ID > out[r.Stack.Environment+"/"+r.Stack.Name].ID {
-			out[r.Stack.Environment+"/"+r.Stack.Name] = r
+		if r.ID > out[r.Environment+"/"+r.Stack].ID {
+			out[r.Environment+"/"+r.Stack] = r
 		}
 	}
 	return out
 }
 
 // await waits until the newest run of a stack, of those that the query gives, is in a state.
-func (d *daemon) await(query, stack string, want plumbline.State) plumbline.Run {
+func (d *daemon) await(query, stack string, want plumbline.State) web.RunJSON {
 	d.t.Helper()
-	var run plumbline.Run
+	var run web.RunJSON
 	d.eventually(stack+" is "+string(want), 3*time.Minute, func() error {
 		run = d.states(query)[stack]
 		if run.State == want {

@@ -83,6 +83,19 @@ func TestTouched(t *testing.T) {
 	}
 }
 
+func TestTouchedBySettings(t *testing.T) {
+	before, after := stack("live/app"), stack("live/app")
+	after.VarFiles = []string{"blue.tfvars"}
+	if got := Touched(Layout{Stacks: []StackSpec{before}}, Layout{Stacks: []StackSpec{after}}, []string{".plumbline.hcl"}); len(got) != 1 {
+		t.Errorf("another var file touches the stack: %v", got)
+	}
+	after = before
+	after.DependsOn = []string{"live/net"}
+	if got := Touched(Layout{Stacks: []StackSpec{before}}, Layout{Stacks: []StackSpec{after}}, []string{".plumbline.hcl"}); len(got) != 0 {
+		t.Errorf("the order alone changes nothing to plan: %v", got)
+	}
+}
+
 func TestDeploysWaitForEachOther(t *testing.T) {
 	e := Environment{Repository: "infra", Name: "production", Apply: ApplyAutomatic}
 	app, net, db := stack("app"), stack("net"), stack("db")

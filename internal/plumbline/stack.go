@@ -2,6 +2,7 @@ package plumbline
 
 import (
 	"path"
+	"slices"
 	"sort"
 	"strings"
 
@@ -112,6 +113,8 @@ func Touched(before, after Layout, changed []string) []Touch {
 		} else if o, ok := old[s.Name]; ok {
 			if why := o.touched(changed); why != "" {
 				out = append(out, Touch{Stack: s, Because: why})
+			} else if !slices.Equal(s.VarFiles, o.VarFiles) || s.Version != o.Version {
+				out = append(out, Touch{Stack: s, Because: "its settings in .plumbline.hcl, or the version it asks for"})
 			}
 		} else {
 			out = append(out, Touch{Stack: s, Because: "new stack"})
@@ -158,6 +161,7 @@ type StackStatus struct {
 	Checked      bool   // a run has confirmed Commit; false: it is only where counting starts
 	NeverApplied bool   // the last look found no state
 	Removed      bool   // not in the branch's head any more
+	Unsettled    bool   // an apply has begun since Commit was confirmed and has not ended well: reality may be between two commits
 	LastRun      RunID
 	LastKind     Kind
 	LastState    State
@@ -171,8 +175,10 @@ func (s StackStatus) After(r Run) StackStatus {
 		return s
 	}
 	switch r.State {
+	case StateApplying:
+		s.Unsettled = true
 	case StateApplied, StateClean:
-		s.Commit, s.Checked, s.NeverApplied = r.Commit, true, false
+		s.Commit, s.Checked, s.NeverApplied, s.Unsettled = r.Commit, true, false, false
 		if r.Kind == KindDestroy {
 			s.Commit, s.NeverApplied = "", true
 		}

@@ -234,6 +234,34 @@ func (r *Reporter) status(ctx context.Context, commit string, s plumbline.Commit
 	return did, nil
 }
 
+// batcher is a forge that takes all statuses of a commit in one go.
+type batcher interface {
+	SetStatuses(ctx context.Context, commit string, all []plumbline.CommitStatus) error
+}
+
+// statuses tells what is new of a subject's statuses.
+func (r *Reporter) statuses(ctx context.Context, subject, commit string, all []plumbline.CommitStatus) (bool, error) {
+	if len(all) == 0 {
+		return false, nil
+	}
+	if f, ok := r.c.Forge.(batcher); ok {
+		did, err := r.once(ctx, "statuses "+subject, commit+fmt.Sprint(all), func() error { return f.SetStatuses(ctx, commit, all) })
+		if err != nil {
+			return did, fmt.Errorf("statuses of %s: %w", plumbline.Short(commit), err)
+		}
+		return did, nil
+	}
+	did := false
+	for _, s := range all {
+		one, err := r.status(ctx, commit, s)
+		if err != nil {
+			return did, err
+		}
+		did = did || one
+	}
+	return did, nil
+}
+
 // Marker is the hidden line by which the note of a merge request is found again.
 func Marker(repo, id string) string {
 	return "<!-- plumbline:" + safeMarker(repo) + "!" + safeMarker(id) + " -->"
@@ -260,21 +288,14 @@ func (r *Reporter) tellMR(ctx context.Context, v view) (bool, error) {
 		}
 		did = did || one
 	}
-	for _, s := range v.statuses(r.c.PublicURL) {
-		one, err := r.status(ctx, mr.Head, s)
-		if err != nil {
-			return did, err
-		}
-		did = did || one
-	}
-	return did, nil
+	one, err := r.statuses(ctx, "mr "+mr.ID, mr.Head, v.statuses(r.c.PublicURL))
+	return did || one, err
 }
 
 func (r *Reporter) tellCommit(ctx context.Context, runs []plumbline.Run) (bool, error) {
 	if len(runs) == 0 {
 		return false, nil
 	}
-	did := false
 	commit := ""
 	for _, run := range runs {
 		if run.Kind == plumbline.KindDeploy {
@@ -284,14 +305,7 @@ func (r *Reporter) tellCommit(ctx context.Context, runs []plumbline.Run) (bool, 
 	if commit == "" {
 		return false, nil // nothing but removed stacks: their commit is not the branch's
 	}
-	for _, s := range statuses(runs, r.c.PublicURL) {
-		one, err := r.status(ctx, commit, s)
-		if err != nil {
-			return did, err
-		}
-		did = did || one
-	}
-	return did, nil
+	return r.statuses(ctx, fmt.Sprint("deployment ", runs[0].Deployment), commit, statuses(runs, r.c.PublicURL))
 }
 
 // tellDrift sets one status per environment on the commit that reality was compared with.

@@ -173,14 +173,22 @@ func (p *Client) UpsertNote(ctx context.Context, mr plumbline.MergeRequest, mark
 
 // SetStatus writes the status into the Git note of the commit, in place of the one of that context.
 func (p *Client) SetStatus(ctx context.Context, commit string, s plumbline.CommitStatus) error {
+	return p.SetStatuses(ctx, commit, []plumbline.CommitStatus{s})
+}
+
+// SetStatuses writes several statuses of a commit with one push.
+func (p *Client) SetStatuses(ctx context.Context, commit string, all []plumbline.CommitStatus) error {
 	if err := validCommit(commit); err != nil {
 		return err
 	}
-	s = clean(forge.Fit(s, contextLimit, descriptionLimit))
-	if !sayable(s) {
-		return fmt.Errorf("status %q with state %q: %w", s.Context, s.State, plumbline.ErrInvalid)
+	fit := make([]plumbline.CommitStatus, len(all))
+	for i, s := range all {
+		fit[i] = clean(forge.Fit(s, contextLimit, descriptionLimit))
+		if !sayable(fit[i]) {
+			return fmt.Errorf("status %q with state %q: %w", s.Context, s.State, plumbline.ErrInvalid)
+		}
 	}
-	if p.notes == nil {
+	if p.notes == nil || len(all) == 0 {
 		return nil
 	}
 	return p.notes.edit(ctx, "Status of "+commit, func(snap *snapshot) (map[string]page, error) {
@@ -188,7 +196,9 @@ func (p *Client) SetStatus(ctx context.Context, commit string, s plumbline.Commi
 		if err != nil {
 			return nil, err
 		}
-		pg.setStatus(s)
+		for _, s := range fit {
+			pg.setStatus(s)
+		}
 		return map[string]page{commit: pg}, nil
 	})
 }
