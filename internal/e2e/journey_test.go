@@ -55,10 +55,8 @@ func journey(t *testing.T, engine testenv.Engine, database func(string) string, 
 	}
 
 	// Everything is deployed because an operator asks for it; the broken stack fails, its siblings do not.
-	d.must("env", "deploy", "infra/lab")
-	d.await("kind=deploy", "lab/lab/one", plumbline.StateApplied)
-	d.must("env", "deploy", "infra/production")
-	approveAll(t, d, "production", []string{"live/broken"})
+	deploy(t, d, "lab", nil, nil)
+	deploy(t, d, "production", nil, []string{"live/broken"})
 	for name, r := range d.states("kind=deploy&environment=production") {
 		want := plumbline.StateApplied
 		if name == "production/live/broken" {
@@ -159,12 +157,21 @@ func journey(t *testing.T, engine testenv.Engine, database func(string) string, 
 	_ = first
 }
 
-// approveAll approves every plan of an environment's newest deployment as it comes up, until all runs but those named have been applied.
-func approveAll(t *testing.T, d *daemon, env string, but []string) {
+// deploy asks for a deployment and approves its plans as they come up, until all runs but those named have been applied.
+func deploy(t *testing.T, d *daemon, env string, stacks, but []string) {
 	t.Helper()
+	var last plumbline.RunID
+	for _, r := range d.runs("environment=" + env) {
+		last = max(last, r.ID)
+	}
+	d.must(append([]string{"env", "deploy", "infra/" + env}, stacks...)...)
 	d.eventually("everything in "+env+" is applied", 5*time.Minute, func() error {
-		var left []string
+		left, seen := []string{}, 0
 		for name, r := range d.states("kind=deploy&environment=" + env) {
+			if r.ID <= last {
+				continue
+			}
+			seen++
 			switch {
 			case r.State == plumbline.StateAwaiting:
 				d.must("runs", "approve", r.ID.String(), "--digest", r.Plan.Digest)
@@ -175,8 +182,8 @@ func approveAll(t *testing.T, d *daemon, env string, but []string) {
 				t.Fatalf("%s %s: %+v\n%s", name, r.State, r.Failure, d.must("runs", "logs", r.ID.String()))
 			}
 		}
-		if len(left) > 0 || len(d.runs("kind=deploy&environment="+env)) == 0 {
-			return fmt.Errorf("left: %v", left)
+		if len(left) > 0 || seen == 0 {
+			return fmt.Errorf("%d runs, left: %v", seen, left)
 		}
 		return nil
 	})

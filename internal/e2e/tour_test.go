@@ -73,8 +73,7 @@ func TestDemoTour(t *testing.T) {
 	say("plumbline drift list:\n%s", d.must("drift", "list"))
 
 	say("corrected by deploying what Git says")
-	d.must("env", "deploy", "infra/production", "live/dns")
-	approveAll(t, d, "production", nil)
+	deploy(t, d, "production", []string{"live/dns"}, nil)
 	if got := read(t, zone); got != right {
 		t.Fatalf("not corrected:\n%s", got)
 	}
