@@ -258,3 +258,22 @@ func TestDiffLines(t *testing.T) {
 		t.Error("HasChanges")
 	}
 }
+
+// TestUnsettled: an apply that has begun is remembered until the stack is confirmed again, whatever happens in between.
+func TestUnsettled(t *testing.T) {
+	var s StackStatus
+	for _, step := range []struct {
+		kind  Kind
+		state State
+		want  bool
+	}{
+		{KindDeploy, StatePlanning, false}, {KindDeploy, StateApplying, true}, {KindDeploy, StateFailed, true}, {KindDrift, StatePlanned, true},
+		{KindProposal, StateClean, true}, {KindDeploy, StateRejected, true}, {KindDrift, StateClean, false},
+		{KindDestroy, StateApplying, true}, {KindDestroy, StateApplied, false},
+	} {
+		s = s.After(Run{Kind: step.kind, State: step.state})
+		if s.Unsettled != step.want {
+			t.Errorf("after a %s run is %s: %t, want %t", step.kind, step.state, s.Unsettled, step.want)
+		}
+	}
+}

@@ -3,6 +3,7 @@ package watch
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/robfig/cron/v3"
@@ -30,7 +31,7 @@ func (w *Watcher) CheckDrift(ctx context.Context, env plumbline.Environment) (re
 	if was == "" {
 		// Ticks count from the first look.
 		err := w.observe(ctx, plumbline.Observation{Repository: w.repo.Name, Subject: subject, Now: stamp(now), At: now}, &res)
-		return res, schedule.Next(now), err
+		return res, due(schedule, now, now), err
 	}
 	last, err := time.Parse(time.RFC3339, was)
 	if err != nil {
@@ -38,11 +39,11 @@ func (w *Watcher) CheckDrift(ctx context.Context, env plumbline.Environment) (re
 	}
 	tick := lastTick(schedule, last, now)
 	if tick.IsZero() {
-		return res, schedule.Next(now), nil
+		return res, due(schedule, last, now), nil
 	}
 	head, err := w.ledger.Head(ctx, w.repo.Name, env.Branch)
 	if err != nil || head == "" {
-		return res, schedule.Next(now), err
+		return res, due(schedule, tick, now), err
 	}
 	known, err := w.ledger.Stacks(ctx, w.repo.Name, env.Name)
 	if err != nil {
@@ -53,7 +54,36 @@ func (w *Watcher) CheckDrift(ctx context.Context, env plumbline.Environment) (re
 		return res, time.Time{}, err
 	}
 	err = w.observe(ctx, plumbline.Observation{Repository: w.repo.Name, Subject: subject, Was: was, Now: stamp(tick), At: now, Runs: runs}, &res)
-	return res, schedule.Next(now), err
+	return res, due(schedule, tick, now), err
+}
+
+// due is when the schedule is to be looked at next. "@every" counts from the last tick, not from whenever somebody looks.
+func due(s cron.Schedule, last, now time.Time) time.Time {
+	if next := s.Next(last); next.After(now) {
+		return next
+	}
+	return s.Next(now)
+}
+
+// driftChecks leaves out stacks that are being checked already.
+func (w *Watcher) driftChecks(ctx context.Context, env plumbline.Environment, head, by string, tick time.Time, known []plumbline.StackStatus, only []string, now time.Time) ([]plumbline.Run, error) {
+	busy, err := w.checksUnderWay(ctx, env)
+	if err != nil {
+		return nil, err
+	}
+	checked := map[plumbline.StackRef]bool{}
+	for _, r := range busy {
+		checked[r.Stack] = true
+	}
+	runs := plumbline.DriftChecks(env, head, by, tick, known, only, now)
+	return slices.DeleteFunc(runs, func(r plumbline.Run) bool { return checked[r.Stack] }), nil
+}
+
+func (w *Watcher) checksUnderWay(ctx context.Context, env plumbline.Environment) ([]plumbline.Run, error) {
+	return w.ledger.Runs(ctx, plumbline.RunFilter{
+		Repository: env.Repository, Environment: env.Name, Kinds: []plumbline.Kind{plumbline.KindDrift},
+		States: []plumbline.State{plumbline.StateQueued, plumbline.StatePlanning}, Limit: many,
+	})
 }
 
 // lastTick returns the newest tick after last that is not after now, or the zero time. A schedule that ticks every second and was not

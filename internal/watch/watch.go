@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -66,8 +65,9 @@ type Watcher struct {
 	now    func() time.Time
 
 	mu    sync.Mutex
-	heads map[string]string // branches as of the last poll that went through, so that an idle poll asks the ledger nothing
+	heads map[string]string // branches as of the last poll that went through, so that an idle poll asks for no marks
 	mrs   map[string]string // marks of open merge requests, likewise
+	quiet *plumbline.Retry  // the forge wants to be left alone until then
 }
 
 // New returns a Watcher.
@@ -82,53 +82,145 @@ func New(c Config) *Watcher {
 type Result struct {
 	Moved    int      // branches and merge requests that had moved
 	Queued   int      // runs
-	Warnings []string // what an operator should know though nothing failed
+	Warnings []string // what an operator should know though the poll went on
 }
 
 func (r *Result) add(ids []plumbline.RunID) { r.Moved++; r.Queued += len(ids) }
 
-// Poll looks once: lists refs, lists open merge requests, compares both with what was last seen, queues what moved. What fails for one
-// branch or merge request does not keep the others from being seen; the errors come back joined, and the next poll tries again.
+func (r *Result) warn(format string, args ...any) {
+	r.Warnings = append(r.Warnings, fmt.Sprintf(format, args...))
+}
+
+// Poll looks once: lists refs, lists open merge requests, compares both with what was last seen, queues what moved, does what people
+// asked for. An error means that the remote or the ledger did not answer. What fails for one branch, one merge request, one wish or
+// the forge's interface is a warning: it keeps nothing else from being seen, and the next poll tries again.
+//
+// A forge that asks to be left alone is, until the time it names; branches are still watched, through Git.
 func (w *Watcher) Poll(ctx context.Context) (Result, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	var res Result
+	known, err := w.ledger.MergeRequests(ctx, w.repo.Name, plumbline.MROpen)
+	if err != nil {
+		return res, err
+	}
+	now, err := w.look(ctx)
+	if err != nil {
+		return res, err
+	}
+	marks := map[string]string{}
+	if moved := w.moved(now, known); len(moved) > 0 {
+		// The marks are read before the look that is compared with them. The other way round, another machine may have looked later
+		// and written sooner: what this one saw would be the past, and the branch would be taken back to it.
+		for _, subject := range moved {
+			if marks[subject], err = w.ledger.Seen(ctx, w.repo.Name, subject); err != nil {
+				return res, err
+			}
+		}
+		if now, err = w.look(ctx); err != nil {
+			return res, err
+		}
+	}
+	if now.err != nil {
+		res.warn("merge requests of %s are not listed: %v", w.repo.Name, now.err)
+	}
+	heads := w.branches(ctx, now.refs, marks, &res)
+	w.heads, w.mrs = heads, nil
+	if now.err == nil {
+		w.mrs = w.mergeRequests(ctx, now.open, known, heads, marks, &res)
+	}
+	return res, w.requests(ctx, heads, &res)
+}
+
+// look is what the remote and the forge showed at one moment.
+type look struct {
+	refs map[string]string
+	open []plumbline.MergeRequest // those that want to change a branch of ours
+	err  error                    // why open could not be had
+}
+
+func (w *Watcher) look(ctx context.Context) (look, error) {
 	refs, err := w.git.Refs(ctx)
 	if err != nil {
-		return res, fmt.Errorf("list refs of %s: %w", w.repo.Name, err)
+		return look{}, fmt.Errorf("list refs of %s: %w", w.repo.Name, err)
+	}
+	l := look{refs: refs}
+	if l.err = w.asked(); l.err != nil {
+		return l, nil
 	}
 	open, err := w.forge.MergeRequests(ctx, refs)
-	if err != nil {
-		return res, fmt.Errorf("list merge requests of %s: %w", w.repo.Name, err)
+	if l.err = w.heed(err); l.err != nil {
+		return l, nil
 	}
-	var errs []error
-	heads := map[string]string{}
+	branches := w.repo.Branches()
+	for _, mr := range open {
+		if slices.Contains(branches, mr.Target) {
+			mr.Repository = w.repo.Name
+			l.open = append(l.open, mr)
+		}
+	}
+	return l, nil
+}
+
+// asked returns an error while the forge wants to be left alone.
+func (w *Watcher) asked() error {
+	if w.quiet != nil && w.now().Before(w.quiet.At) {
+		return w.quiet
+	}
+	return nil
+}
+
+// heed remembers until when the forge wants to be left alone.
+func (w *Watcher) heed(err error) error {
+	var retry *plumbline.Retry
+	if errors.As(err, &retry) {
+		w.quiet = retry
+	}
+	return err
+}
+
+// moved returns the subjects that are not as they were at the last poll.
+func (w *Watcher) moved(now look, known []plumbline.MergeRequest) []string {
+	var out []string
 	for _, b := range w.repo.Branches() {
-		head := refs["refs/heads/"+b]
-		if head == "" {
-			res.Warnings = append(res.Warnings, fmt.Sprintf("branch %s of %s does not exist", b, w.repo.Name))
-			continue
-		}
-		heads[b] = head
-	}
-	for _, b := range slices.Sorted(maps.Keys(heads)) {
-		if w.heads[b] == heads[b] {
-			continue
-		}
-		if err := w.branch(ctx, b, heads[b], &res); err != nil {
-			errs = append(errs, fmt.Errorf("branch %s of %s: %w", b, w.repo.Name, err))
-			delete(heads, b)
+		if head := now.refs["refs/heads/"+b]; head != "" && w.heads[b] != head {
+			out = append(out, plumbline.SubjectBranch(b))
 		}
 	}
-	marks, err := w.mergeRequests(ctx, open, heads, &res)
-	if err != nil {
-		errs = append(errs, err)
+	if now.err != nil {
+		return out
 	}
-	if err := w.requests(ctx, heads, &res); err != nil {
-		errs = append(errs, err)
+	for _, mr := range now.open {
+		if w.stale(mr, now.refs["refs/heads/"+mr.Target], known) {
+			out = append(out, plumbline.SubjectMR(mr.ID))
+		}
 	}
-	w.heads, w.mrs = heads, marks
-	return res, errors.Join(errs...)
+	for _, mr := range known {
+		if find(now.open, mr.ID) == nil {
+			out = append(out, plumbline.SubjectMR(mr.ID))
+		}
+	}
+	return out
+}
+
+// stale reports whether a merge request must be looked at again: it moved, or its target did and that decides something.
+func (w *Watcher) stale(mr plumbline.MergeRequest, target string, known []plumbline.MergeRequest) bool {
+	bare := mr.State == ""
+	mr.State = plumbline.MROpen
+	if w.mrs[mr.ID] != mr.Mark() {
+		return true
+	}
+	was := find(known, mr.ID)
+	return w.heads[mr.Target] != target && (bare || (was != nil && was.Conflict))
+}
+
+func find(list []plumbline.MergeRequest, id string) *plumbline.MergeRequest {
+	for i := range list {
+		if list[i].ID == id {
+			return &list[i]
+		}
+	}
+	return nil
 }
 
 // observe writes one observation. That somebody else was first is not an error: it is queued.
@@ -142,175 +234,4 @@ func (w *Watcher) observe(ctx context.Context, o plumbline.Observation, res *Res
 	}
 	res.add(ids)
 	return nil
-}
-
-// branch queues what the new head of an environment branch asks for.
-func (w *Watcher) branch(ctx context.Context, branch, head string, res *Result) error {
-	subject := plumbline.SubjectBranch(branch)
-	was, err := w.ledger.Seen(ctx, w.repo.Name, subject)
-	if err != nil || was == head {
-		return err
-	}
-	if err := w.git.Fetch(ctx, map[string]string{"refs/heads/" + branch: head}); err != nil {
-		return fmt.Errorf("fetch: %w", err)
-	}
-	layout, err := w.git.Layout(ctx, head)
-	if err != nil {
-		return fmt.Errorf("read the files of %s: %w", plumbline.Short(head), err)
-	}
-	o := plumbline.Observation{
-		Repository: w.repo.Name, Subject: subject, Was: was, Now: head, At: w.now(), Branch: branch, Head: head, Findings: layout.Findings,
-	}
-	for _, env := range w.repo.OnBranch(branch) {
-		known, err := w.ledger.Stacks(ctx, w.repo.Name, env.Name)
-		if err != nil {
-			return err
-		}
-		stacks := statuses(env, layout, known, was, head)
-		o.Stacks = append(o.Stacks, stacks...)
-		if was == "" {
-			// A branch that is seen for the first time is compared with reality, not deployed: nobody asked for that.
-			o.Runs = append(o.Runs, plumbline.DriftChecks(env, head, plumbline.ByPoll, time.Time{}, stacks, nil, o.At)...)
-			continue
-		}
-		pending, err := w.pending(ctx, env, layout, head, known)
-		if err != nil {
-			return err
-		}
-		o.Deployments = append(o.Deployments, plumbline.Deployment{
-			Repository: w.repo.Name, Environment: env.Name, Commit: head, Previous: was, By: plumbline.ByPoll, Created: o.At,
-		})
-		runs := plumbline.Deploys(env, head, branch+" moved", plumbline.ByPoll, pending, known, o.At)
-		for i := range runs {
-			runs[i].Deployment = -int64(len(o.Deployments))
-		}
-		o.Runs = append(o.Runs, runs...)
-		o.Supersede = append(o.Supersede, plumbline.SubjectDeploy(env.Name))
-	}
-	return w.observe(ctx, o, res)
-}
-
-// statuses is what the ledger should know of the environment's stacks at head. A stack that is new at the first look counts as in
-// sync from there on until the drift check says otherwise; one that is new later was never in sync.
-func statuses(env plumbline.Environment, layout plumbline.Layout, known []plumbline.StackStatus, was, head string) []plumbline.StackStatus {
-	old := map[string]plumbline.StackStatus{}
-	for _, s := range known {
-		old[s.Stack.Name] = s
-	}
-	var out []plumbline.StackStatus
-	for _, spec := range layout.Stacks {
-		if !env.Contains(spec.Dir) {
-			continue
-		}
-		s, ok := old[spec.Name]
-		if !ok {
-			s = plumbline.StackStatus{Stack: plumbline.StackRef{Repository: env.Repository, Environment: env.Name, Name: spec.Name}}
-			if was == "" {
-				s.Commit = head
-			}
-		}
-		s.Spec, s.Removed = spec, false
-		delete(old, spec.Name)
-		out = append(out, s)
-	}
-	for _, name := range slices.Sorted(maps.Keys(old)) {
-		s := old[name]
-		if !s.Removed {
-			s.Removed = true
-			out = append(out, s)
-		}
-	}
-	return out
-}
-
-// pending returns the environment's stacks whose files at head differ from what they are in sync with. Each stack is compared with
-// its own last good commit, so that commits which came while others were under way are folded into this one, and nothing that failed is
-// forgotten.
-func (w *Watcher) pending(ctx context.Context, env plumbline.Environment, after plumbline.Layout, head string, known []plumbline.StackStatus) ([]plumbline.Pending, error) {
-	underWay, err := w.ledger.Runs(ctx, plumbline.RunFilter{
-		Repository: env.Repository, Environment: env.Name, Kinds: []plumbline.Kind{plumbline.KindDeploy, plumbline.KindDestroy},
-		States: []plumbline.State{plumbline.StatePlanning, plumbline.StateAwaiting, plumbline.StateApproved, plumbline.StateApplying}, Limit: 10000,
-	})
-	if err != nil {
-		return nil, err
-	}
-	// A run under way may still be applied before this observation is written: what it brings counts as a base too.
-	bases := map[string][]string{}
-	for _, r := range underWay {
-		bases[r.Stack.Name] = append(bases[r.Stack.Name], r.Commit)
-	}
-	old := map[string]plumbline.StackStatus{}
-	for _, s := range known {
-		old[s.Stack.Name] = s
-	}
-	since := map[string]map[string]plumbline.Touch{}
-	touchedSince := func(base string) (map[string]plumbline.Touch, error) {
-		if m, ok := since[base]; ok {
-			return m, nil
-		}
-		m, err := w.touched(ctx, base, head, after)
-		if err == nil {
-			since[base] = m
-		}
-		return m, err
-	}
-
-	var out []plumbline.Pending
-	for _, spec := range after.Stacks {
-		if !env.Contains(spec.Dir) {
-			continue
-		}
-		s, ok := old[spec.Name]
-		switch {
-		case !ok || s.Commit == "":
-			out = append(out, plumbline.Pending{Touch: plumbline.Touch{Stack: spec, Because: "new stack"}})
-			continue
-		case s.Removed:
-			out = append(out, plumbline.Pending{Touch: plumbline.Touch{Stack: spec, Because: "the stack is back"}, Base: s.Commit})
-			continue
-		case (s.LastKind == plumbline.KindDeploy || s.LastKind == plumbline.KindDestroy) &&
-			(s.LastState == plumbline.StateFailed || s.LastState == plumbline.StateInterrupted):
-			out = append(out, plumbline.Pending{Touch: plumbline.Touch{Stack: spec, Because: "run " + s.LastRun.String() + " " + string(s.LastState)}, Base: s.Commit})
-			continue
-		}
-		for _, base := range append([]string{s.Commit}, bases[spec.Name]...) {
-			m, err := touchedSince(base)
-			if err != nil {
-				return nil, err
-			}
-			if t, ok := m[spec.Name]; ok {
-				out = append(out, plumbline.Pending{Touch: t, Base: s.Commit})
-				break
-			}
-		}
-	}
-	for _, s := range known {
-		if _, ok := after.Stack(s.Stack.Name); !ok && s.Commit != "" && !s.NeverApplied {
-			out = append(out, plumbline.Pending{Touch: plumbline.Touch{Stack: s.Spec, Because: "removed", Removed: true}, Base: s.Commit})
-		}
-	}
-	return out, nil
-}
-
-// touched returns the stacks that the change from base to head touches. A base that is gone (history was rewritten) touches all.
-func (w *Watcher) touched(ctx context.Context, base, head string, after plumbline.Layout) (map[string]plumbline.Touch, error) {
-	m := map[string]plumbline.Touch{}
-	changed, err := w.git.Changed(ctx, base, head)
-	if errors.Is(err, plumbline.ErrNotFound) {
-		for _, s := range after.Stacks {
-			m[s.Name] = plumbline.Touch{Stack: s, Because: "history was rewritten: " + plumbline.Short(base) + " is gone"}
-		}
-		return m, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	before, err := w.git.Layout(ctx, base)
-	if err != nil {
-		return nil, err
-	}
-	for _, t := range plumbline.Touched(before, after, changed) {
-		m[t.Stack.Name] = t
-	}
-	return m, nil
 }
