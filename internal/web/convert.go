@@ -1,7 +1,9 @@
 package web
 
 import (
+	"fmt"
 	"net/url"
+	"strconv"
 	"strings"
 	"time"
 
@@ -67,6 +69,25 @@ func (s *Server) runJSON(r plumbline.Run) RunJSON {
 		j.Created = append(j.Created, CreatedJSON(c))
 	}
 	return j
+}
+
+// ImportBlocks are Terraform's import blocks for what a broken-off apply made and the state may not know; "" when there is nothing.
+func (r RunJSON) ImportBlocks() string {
+	if r.State != plumbline.StateInterrupted && r.State != plumbline.StateFailed {
+		return ""
+	}
+	var b strings.Builder
+	for _, c := range r.Created {
+		if c.ID != "" && (c.Action == plumbline.ActionCreate || c.Action.Replaces()) {
+			fmt.Fprintf(&b, "import {\n  to = %s\n  id = %s\n}\n", c.Address, quoteHCL(c.ID))
+		}
+	}
+	return b.String()
+}
+
+// quoteHCL writes a string that HCL reads back as it is.
+func quoteHCL(s string) string {
+	return strings.NewReplacer("${", "$${", "%{", "%%{").Replace(strconv.Quote(s))
 }
 
 // link is the address of a page for people elsewhere; "" when it is not known.

@@ -109,6 +109,7 @@ type runDetail struct {
 	LogCut      bool // the log is longer
 	Events      []plumbline.Event
 	Siblings    []plumbline.Run
+	Imports     string // import blocks for what the state may not know
 	Offers      offers
 }
 
@@ -141,7 +142,7 @@ func (s *Server) runPage(w http.ResponseWriter, r *http.Request, who Identity) e
 	if err != nil {
 		return err
 	}
-	d := runDetail{Run: run, Offers: offersFor(run)}
+	d := runDetail{Run: run, Offers: offersFor(run), Imports: s.runJSON(run).ImportBlocks()}
 	siblings, err := s.siblings(ctx, run)
 	if err != nil {
 		return err

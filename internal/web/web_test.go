@@ -389,3 +389,18 @@ func TestProse(t *testing.T) {
 		}
 	}
 }
+
+func TestImportBlocks(t *testing.T) {
+	r := web.RunJSON{State: plumbline.StateInterrupted, Created: []web.CreatedJSON{
+		{Address: `aws_eip.a["x"]`, Action: plumbline.ActionCreate, ID: `a"${x}%{y}\`},
+		{Address: "aws_eip.gone", Action: plumbline.ActionDelete, ID: "b"},
+		{Address: "aws_eip.nameless", Action: plumbline.ActionCreate},
+	}}
+	want := "import {\n  to = aws_eip.a[\"x\"]\n  id = \"a\\\"$${x}%%{y}\\\\\"\n}\n"
+	if got := r.ImportBlocks(); got != want {
+		t.Errorf("%s\nwant\n%s", got, want)
+	}
+	if r.State = plumbline.StateApplied; r.ImportBlocks() != "" {
+		t.Error("what is in the state is imported again")
+	}
+}
