@@ -65,7 +65,8 @@ func TestBadInput(t *testing.T) {
 	if log := d.must("runs", "logs", run.ID.String()); !strings.Contains(log, "left out: lab/two/big.bin") || !strings.Contains(log, "left out: lab/one/etc") {
 		t.Errorf("the log does not say what was left out:\n%s", log)
 	}
-	if out, _ := d.cli("env", "show", "infra/lab"); !strings.Contains(out, "passwd.tf") {
+	linked := d.await("kind=deploy", "lab/lab/one", plumbline.StateFailed)
+	if out := d.must("runs", "show", linked.ID.String()); !strings.Contains(out, "lab/one/passwd.tf") {
 		t.Errorf("the link is no finding:\n%s", out)
 	}
 

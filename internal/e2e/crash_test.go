@@ -14,22 +14,6 @@ import (
 	"github.com/plumbline/plumbline/internal/testenv"
 )
 
-// slow is a stack whose apply takes as many seconds as there are resources; each leaves a line in a file when it is made, so that a second
-// making would be seen.
-func slow(dir string, resources int, content string) string {
-	return backend(dir, "slow") + fmt.Sprintf(`variable "world" { type = string }
-resource "terraform_data" "x" {
-  count = %d
-  input = %q
-  triggers_replace = %q
-  provisioner "local-exec" {
-    command     = "import time; time.sleep(1); open('${var.world}/made', 'a').write('%s ${count.index}\n')"
-    interpreter = ["python3", "-c"]
-  }
-}
-`, resources, content, content, content)
-}
-
 // plainForge makes a bare repository and the configuration's words for it.
 func plainForge(t *testing.T, dir string, files map[string]string) (remote, forge string) {
 	remote = filepath.Join(dir, "git", "infra.git")
@@ -51,7 +35,7 @@ func TestKillDaemonInApply(t *testing.T) {
 		t.Run(engine.Name, func(t *testing.T) {
 			dir := tempDir(t)
 			write(t, filepath.Join(dir, "world/.keep"), "")
-			remote, forge := plainForge(t, dir, map[string]string{"lab/slow/main.tf": slow(dir, 1, "first")})
+			remote, forge := plainForge(t, dir, map[string]string{"lab/slow/main.tf": chained(dir, 1)})
 			write(t, filepath.Join(dir, "plumbline.hcl"), fleetConfig(dir, "sqlite:"+dir+"/data/plumbline.db", engine.Name, mirror, forge, "infra.git"))
 			env := environ(engine, "DB_PASSWORD="+password, "DB_PIN="+pin)
 			d := start(t, dir, env, "serve", "--config", "plumbline.hcl")
@@ -109,6 +93,20 @@ func TestKillDaemonInApply(t *testing.T) {
 	}
 }
 
+// makeSlowly is the verb under which this test's own program takes a second to leave a line in a file: the slow thing that Terraform makes.
+const makeSlowly = "make-slowly"
+
+func slowly(args string) error {
+	path, line, _ := strings.Cut(args, " ")
+	<-time.After(time.Second)
+	f, err := os.OpenFile(path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644)
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintln(f, line)
+	return errors.Join(err, f.Close())
+}
+
 // chained is a stack whose n resources are made one after the other, a second each.
 func chained(dir string, n int) string {
 	var b strings.Builder
@@ -121,11 +119,11 @@ func chained(dir string, n int) string {
 		fmt.Fprintf(&b, `resource "terraform_data" "x%d" {
   input = "chained"
 %s  provisioner "local-exec" {
-    command     = "import time; time.sleep(1); open('${var.world}/made', 'a').write('x%d\n')"
-    interpreter = ["python3", "-c"]
+    command     = "${var.world}/made x%d"
+    interpreter = [%q, %q]
   }
 }
-`, i, after, i)
+`, i, after, i, os.Args[0], makeSlowly)
 	}
 	return b.String()
 }
