@@ -286,7 +286,8 @@ func (d *daemon) dispatch(ctx context.Context) {
 func (d *daemon) run(ctx, drain context.Context) error {
 	server := &http.Server{
 		Handler: d.web.Handler(), ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute, IdleTimeout: 2 * time.Minute,
-		ErrorLog: zap.NewStdLog(d.log.Named("http")),
+		ErrorLog:    zap.NewStdLog(d.log.Named("http")),
+		BaseContext: func(net.Listener) context.Context { return drain }, // live logs end when the daemon is told to stop
 	}
 	var serving, noticing, telling sync.WaitGroup
 	serving.Go(func() {

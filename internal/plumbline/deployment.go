@@ -43,7 +43,21 @@ type EnvironmentStatus struct {
 	Failed       []RunID
 }
 
-// StatusOf derives an environment's status from its newest deployment's runs and its stacks.
+// NewestPerStack keeps the newest run of each stack, of runs listed newest first. What a stack of an older deployment failed at is not
+// mended by a newer deployment that left the stack out.
+func NewestPerStack(runs []Run) []Run {
+	seen := map[StackRef]bool{}
+	var out []Run
+	for _, r := range runs {
+		if !seen[r.Stack] {
+			seen[r.Stack] = true
+			out = append(out, r)
+		}
+	}
+	return out
+}
+
+// StatusOf derives an environment's status from its head ("": never seen), the newest deploy run of each stack, and its stacks.
 func StatusOf(e Environment, head string, runs []Run, stacks []StackStatus) EnvironmentStatus {
 	s := EnvironmentStatus{Environment: e, Key: e.Key(), Commit: head, State: EnvInSync}
 	checked := false
@@ -77,6 +91,8 @@ func StatusOf(e Environment, head string, runs []Run, stacks []StackStatus) Envi
 		}
 	}
 	switch {
+	case head == "":
+		s.State, s.Cause = EnvUnknown, "the branch "+e.Branch+" was not seen yet"
 	case len(failed) > 0:
 		sort.Slice(failed, func(i, j int) bool { return failed[i].ID < failed[j].ID })
 		s.State = EnvDegraded

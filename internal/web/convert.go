@@ -177,7 +177,7 @@ func deploymentState(runs []plumbline.Run) string {
 			gone++
 		}
 	}
-	switch st := plumbline.StatusOf(plumbline.Environment{}, "", runs, nil).State; {
+	switch st := plumbline.StatusOf(plumbline.Environment{}, "head", runs, nil).State; {
 	case len(runs) == 0:
 		return "nothing to do"
 	case gone == len(runs):

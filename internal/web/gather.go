@@ -34,6 +34,9 @@ func (s *Server) requests(ctx context.Context, e plumbline.Environment) ([]plumb
 	return slices.DeleteFunc(all, func(r plumbline.Request) bool { return r.Environment != e.Name }), err
 }
 
+// deploysLookedAt is how far back a stack's newest deploy run is looked for; what lies further back is told by the drift checks since.
+const deploysLookedAt = 1000
+
 func (s *Server) place(ctx context.Context, e plumbline.Environment) (place, error) {
 	p := place{Environment: e}
 	head, err := s.c.Store.Head(ctx, e.Repository, e.Branch)
@@ -56,11 +59,13 @@ func (s *Server) place(ctx context.Context, e plumbline.Environment) (place, err
 	if p.Findings, err = s.c.Store.Findings(ctx, e.Repository, e.Branch); err != nil {
 		return p, err
 	}
-	p.Status = plumbline.StatusOf(e, head, p.Runs, p.Stacks)
-	if head == "" && len(p.Stacks) == 0 {
-		// What nobody has seen is not in sync.
-		p.Status.State, p.Status.Cause = plumbline.EnvUnknown, "the branch "+e.Branch+" was not seen yet"
+	deploys, err := s.c.Store.Runs(ctx, plumbline.RunFilter{
+		Repository: e.Repository, Environment: e.Name, Kinds: []plumbline.Kind{plumbline.KindDeploy, plumbline.KindDestroy}, Limit: deploysLookedAt,
+	})
+	if err != nil {
+		return p, err
 	}
+	p.Status = plumbline.StatusOf(e, head, plumbline.NewestPerStack(deploys), p.Stacks)
 	return p, nil
 }
 
