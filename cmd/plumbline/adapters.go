@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"sync"
 
 	"github.com/plumbline/plumbline/internal/artifact"
 	"github.com/plumbline/plumbline/internal/discover"
@@ -19,14 +20,47 @@ import (
 type repoGit struct {
 	*git.Repo
 	cache *discover.Cache
+	memo  *layouts
 }
 
+// layouts remembers the last few trees as a whole: a poll reads a handful, and every run of a commit asks for the same one again.
+type layouts struct {
+	mu    sync.Mutex
+	trees []string
+	byID  map[string]plumbline.Layout
+}
+
+const rememberedLayouts = 16
+
 func (r repoGit) Layout(ctx context.Context, treeish string) (plumbline.Layout, error) {
-	fsys, err := r.FS(treeish)
+	tree, err := r.Tree(treeish)
 	if err != nil {
 		return plumbline.Layout{}, err
 	}
-	return discover.Stacks(ctx, fsys, discover.Options{Cache: r.cache})
+	r.memo.mu.Lock()
+	l, ok := r.memo.byID[tree]
+	r.memo.mu.Unlock()
+	if ok {
+		return l, nil
+	}
+	fsys, err := r.FS(tree)
+	if err != nil {
+		return plumbline.Layout{}, err
+	}
+	if l, err = discover.Stacks(ctx, fsys, discover.Options{Cache: r.cache}); err != nil {
+		return l, err
+	}
+	r.memo.mu.Lock()
+	defer r.memo.mu.Unlock()
+	if _, ok := r.memo.byID[tree]; !ok {
+		r.memo.byID[tree] = l
+		r.memo.trees = append(r.memo.trees, tree)
+		if len(r.memo.trees) > rememberedLayouts {
+			delete(r.memo.byID, r.memo.trees[0])
+			r.memo.trees = r.memo.trees[1:]
+		}
+	}
+	return l, nil
 }
 
 // source lays out what a run plans: for a proposal the merge of its head into the target, else its commit.
@@ -71,7 +105,12 @@ func (s source) Checkout(ctx context.Context, run plumbline.Run, dir string) ([]
 		}
 		treeish = tree
 	}
-	return repo.Checkout(ctx, treeish, dir)
+	layout, err := repo.Layout(ctx, treeish)
+	if err != nil {
+		return nil, err
+	}
+	foreign := layout.Foreign(run.Spec)
+	return repo.CheckoutWithout(ctx, treeish, dir, func(d string) bool { return foreign[d] })
 }
 
 // plans reads plan documents, and logs, back from the sealed artifacts.

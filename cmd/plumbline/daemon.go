@@ -137,7 +137,7 @@ func (d *daemon) repository(repo plumbline.Repository, caches *git.Cache, docs p
 	if err != nil {
 		return err
 	}
-	r := repoGit{Repo: mirror, cache: discover.NewCache(100_000)}
+	r := repoGit{Repo: mirror, cache: discover.NewCache(100_000), memo: &layouts{byID: map[string]plumbline.Layout{}}}
 	d.repos[repo.Name] = r
 	client, err := newForge(f, repo, mirror)
 	if err != nil {

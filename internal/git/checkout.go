@@ -36,7 +36,13 @@ const (
 // Nothing in the tree decides where a file lands: every directory is opened from its parent without following links, and
 // links are made when all files are there. How much is written is bounded by ctx only. After an error, dir holds a part
 // of the files; the caller removes it.
-func (r *Repo) Checkout(ctx context.Context, treeish, dir string) (findings []plumbline.Finding, err error) {
+func (r *Repo) Checkout(ctx context.Context, treeish, dir string) ([]plumbline.Finding, error) {
+	return r.CheckoutWithout(ctx, treeish, dir, nil)
+}
+
+// CheckoutWithout is Checkout without the directories, named by their path from the root, that skip picks. They are left out silently, with
+// all that is in them.
+func (r *Repo) CheckoutWithout(ctx context.Context, treeish, dir string, skip func(dir string) bool) (findings []plumbline.Finding, err error) {
 	f, err := r.FS(treeish)
 	if err != nil {
 		return nil, err
@@ -54,7 +60,7 @@ func (r *Repo) Checkout(ctx context.Context, treeish, dir string) (findings []pl
 
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
-	c := &checkout{f: f, jobs: make(chan job, pending), free: make(chan []byte, pending), stop: stop}
+	c := &checkout{f: f, skip: skip, jobs: make(chan job, pending), free: make(chan []byte, pending), stop: stop}
 	var running sync.WaitGroup
 	for range writers {
 		running.Go(c.write)
@@ -95,6 +101,7 @@ func emptyDir(dir string) (*os.Root, error) {
 // two take about the same time.
 type checkout struct {
 	f     *FS
+	skip  func(dir string) bool // nil: nothing is skipped
 	jobs  chan job
 	stop  context.CancelCauseFunc
 	links []string
@@ -157,6 +164,9 @@ func (c *checkout) dir(ctx context.Context, at *sharedRoot, tree plumbing.Hash, 
 		seen[e.Name] = true
 		switch e.Mode {
 		case filemode.Dir:
+			if c.skip != nil && c.skip(p) {
+				continue
+			}
 			if depth == maxDepth {
 				c.finding(p, "Directory is left out: it is more than %d directories deep.", maxDepth)
 				continue

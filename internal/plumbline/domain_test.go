@@ -3,6 +3,7 @@ package plumbline
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -80,6 +81,31 @@ func TestTouched(t *testing.T) {
 	chain := Touched(before, before, []string{"modules/subnet/main.tf"})
 	if len(chain) != 1 || chain[0].Because != "modules/subnet/main.tf → modules/subnet → modules/vpc → live/net" {
 		t.Errorf("chain %v", chain)
+	}
+}
+
+func TestForeign(t *testing.T) {
+	all := []StackSpec{stack("."), stack("live/net"), stack("live/net/eu"), stack("live/db"), stack("live/app"), stack("lib/x"), stack("glob/a")}
+	for _, c := range []struct {
+		s    StackSpec
+		want string
+	}{
+		{stack("live/net"), "[glob/a lib/x live/app live/db live/net/eu]"},
+		{stack("live/net/eu"), "[glob/a lib/x live/app live/db]"},                                         // live/net holds it
+		{stack("live/db", Reach{Path: "live/net", Kind: PathDir}), "[glob/a lib/x live/app live/net/eu]"}, // calls another stack as a module
+		{stack("live/db", Reach{Path: "live", Kind: PathFile}), "[glob/a lib/x]"},                         // zips all of live
+		{stack("live/db", Reach{Path: "glob/*/x.json", Kind: PathGlob}), "[lib/x live/app live/net live/net/eu]"},
+		{stack("live/db", Reach{Path: ".", Kind: PathFile}), "[]"},
+		{stack("."), "[glob/a lib/x live/app live/db live/net live/net/eu]"},
+	} {
+		var got []string
+		for d := range (Layout{Stacks: all}).Foreign(c.s) {
+			got = append(got, d)
+		}
+		slices.Sort(got)
+		if fmt.Sprint(got) != c.want {
+			t.Errorf("%s, which reaches %v: foreign %v, want %s", c.s.Name, c.s.Reaches, got, c.want)
+		}
 	}
 }
 

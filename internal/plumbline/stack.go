@@ -153,6 +153,46 @@ func (s StackSpec) touched(changed []string) string {
 	return ""
 }
 
+// Foreign returns the directories of other stacks that s has no business in: neither they nor anything in them is reached by it, nor do
+// they hold anything that is. Laying out a commit for s may leave them out, with all that is in them; the files that no stack claims stay, so
+// that a path which only Terraform can compute still leads somewhere.
+func (l Layout) Foreign(s StackSpec) map[string]bool {
+	foreign := map[string]bool{}
+	for _, o := range l.Stacks {
+		if o.Dir != s.Dir && o.Dir != "." {
+			foreign[o.Dir] = true
+		}
+	}
+	drop := func(p string) { // p and the directories that hold it are needed
+		for ; p != "." && p != "/" && p != ""; p = path.Dir(p) {
+			delete(foreign, p)
+		}
+	}
+	drop(s.Dir)
+	for _, r := range s.Reaches {
+		switch r.Kind {
+		case PathDir:
+			drop(r.Path)
+		case PathGlob:
+			base, _ := doublestar.SplitPattern(r.Path)
+			drop(base)
+			dropBelow(foreign, base)
+		default:
+			drop(r.Path)
+			dropBelow(foreign, r.Path)
+		}
+	}
+	return foreign
+}
+
+func dropBelow(dirs map[string]bool, base string) {
+	for d := range dirs {
+		if base == "." || strings.HasPrefix(d, base+"/") {
+			delete(dirs, d)
+		}
+	}
+}
+
 // StackStatus is what is known of a stack between runs.
 type StackStatus struct {
 	Stack        StackRef

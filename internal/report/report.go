@@ -234,6 +234,11 @@ func (r *Reporter) status(ctx context.Context, commit string, s plumbline.Commit
 	return did, nil
 }
 
+// teller is a forge that takes the note of a merge request, with the statuses of its head, in one go.
+type teller interface {
+	Tell(ctx context.Context, mr plumbline.MergeRequest, marker, body string, all []plumbline.CommitStatus) error
+}
+
 // batcher is a forge that takes all statuses of a commit in one go.
 type batcher interface {
 	SetStatuses(ctx context.Context, commit string, all []plumbline.CommitStatus) error
@@ -277,18 +282,33 @@ func safeMarker(s string) string {
 }
 
 func (r *Reporter) tellMR(ctx context.Context, v view) (bool, error) {
-	did := false
 	mr := v.MR
-	if len(v.Rows) > 0 || len(mr.Removed) > 0 || mr.Conflict || mr.Skipped != "" || len(mr.Findings) > 0 {
-		marker := Marker(mr.Repository, mr.ID)
-		body := Note(v.Note(r.c.PublicURL, r.c.Now()), marker, r.c.Forge.NoteLimit())
-		one, err := r.once(ctx, "note "+mr.ID, v.fingerprint(), func() error { return r.c.Forge.UpsertNote(ctx, mr, marker, body) })
-		if err != nil {
-			return did, fmt.Errorf("note on %s: %w", mr.Name(), err)
-		}
-		did = did || one
+	all := v.statuses(r.c.PublicURL)
+	if !v.worthNote() {
+		return r.statuses(ctx, "mr "+mr.ID, mr.Head, all)
 	}
-	one, err := r.statuses(ctx, "mr "+mr.ID, mr.Head, v.statuses(r.c.PublicURL))
+	marker := Marker(mr.Repository, mr.ID)
+	key, news := "note "+mr.ID, v.fingerprint()
+	write := func(tell func(body string) error) func() error {
+		return func() error {
+			if err := r.plans(ctx, v); err != nil {
+				return err
+			}
+			return tell(Note(v.Note(r.c.PublicURL, r.c.Now()), marker, r.c.Forge.NoteLimit()))
+		}
+	}
+	if f, ok := r.c.Forge.(teller); ok {
+		did, err := r.once(ctx, key, news+fmt.Sprint(all), write(func(body string) error { return f.Tell(ctx, mr, marker, body, all) }))
+		if err != nil {
+			err = fmt.Errorf("note on %s: %w", mr.Name(), err)
+		}
+		return did, err
+	}
+	did, err := r.once(ctx, key, news, write(func(body string) error { return r.c.Forge.UpsertNote(ctx, mr, marker, body) }))
+	if err != nil {
+		return did, fmt.Errorf("note on %s: %w", mr.Name(), err)
+	}
+	one, err := r.statuses(ctx, "mr "+mr.ID, mr.Head, all)
 	return did || one, err
 }
 

@@ -28,6 +28,12 @@ func (v view) live() bool {
 	return slices.ContainsFunc(v.Rows, func(r row) bool { return !r.Run.State.Ended() && r.Run.State != plumbline.StateAwaiting })
 }
 
+// worthNote reports whether there is anything to say: a change that touches no stack gets a status and no noise.
+func (v view) worthNote() bool {
+	mr := v.MR
+	return len(v.Rows) > 0 || len(mr.Removed) > 0 || mr.Conflict || mr.Skipped != "" || len(mr.Findings) > 0
+}
+
 // fingerprint changes whenever the note should; the note's own text also says how long ago it was planned, which is no news.
 func (v view) fingerprint() string {
 	var b strings.Builder
@@ -85,16 +91,6 @@ func (r *Reporter) view(ctx context.Context, id string) (view, error) {
 		row := &v.Rows[i]
 		env, _ := r.c.Repository.Environment(row.Run.Stack.Environment)
 		row.Next = next(mr, row.Run, env)
-		if row.Run.Plan == nil || row.Run.Plan.Doc.Name == "" {
-			continue
-		}
-		row.Plan, err = r.c.Plans.Plan(ctx, row.Run)
-		if errors.Is(err, plumbline.ErrNotFound) {
-			continue // kept shorter than the merge request lives; the counts are in the run
-		}
-		if err != nil {
-			return view{}, fmt.Errorf("plan of run %s: %w", row.Run.ID, err)
-		}
 	}
 	slices.SortFunc(v.Rows, func(a, b row) int {
 		if d := danger(b.Run) - danger(a.Run); d != 0 {
@@ -106,6 +102,25 @@ func (r *Reporter) view(ctx context.Context, id string) (view, error) {
 		return strings.Compare(a.Run.Stack.Name, b.Run.Stack.Name)
 	})
 	return v, nil
+}
+
+// plans adds the rows' plans. They are read only when the note is written: most looks find that there is nothing to write yet.
+func (r *Reporter) plans(ctx context.Context, v view) error {
+	for i := range v.Rows {
+		row := &v.Rows[i]
+		if row.Run.Plan == nil || row.Run.Plan.Doc.Name == "" {
+			continue
+		}
+		plan, err := r.c.Plans.Plan(ctx, row.Run)
+		if errors.Is(err, plumbline.ErrNotFound) {
+			continue // kept shorter than the merge request lives; the counts are in the run
+		}
+		if err != nil {
+			return fmt.Errorf("plan of run %s: %w", row.Run.ID, err)
+		}
+		row.Plan = plan
+	}
+	return nil
 }
 
 func (r *Reporter) deployOf(ctx context.Context, mr plumbline.MergeRequest, stack plumbline.StackRef) (plumbline.Run, bool, error) {

@@ -136,14 +136,20 @@ func (p *Client) MergeRequest(_ context.Context, id string) (plumbline.MergeRequ
 // UpsertNote writes the note into the Git note of the proposal's head. When the head has moved since, the note moves
 // along in the same commit.
 func (p *Client) UpsertNote(ctx context.Context, mr plumbline.MergeRequest, marker, body string) error {
+	return p.Tell(ctx, mr, marker, body, nil)
+}
+
+// Tell writes the note of a proposal and statuses of its head with one push.
+func (p *Client) Tell(ctx context.Context, mr plumbline.MergeRequest, marker, body string, all []plumbline.CommitStatus) error {
 	if err := forge.CheckNote(marker, body, noteLimit); err != nil {
 		return err
 	}
 	if err := validCommit(mr.Head); err != nil {
 		return err
 	}
-	if p.notes == nil {
-		return nil
+	fit, err := fitting(all)
+	if err != nil || p.notes == nil {
+		return err
 	}
 	key := keyOf(marker)
 	return p.notes.edit(ctx, "Note on "+mr.Head, func(s *snapshot) (map[string]page, error) {
@@ -162,6 +168,9 @@ func (p *Client) UpsertNote(ctx context.Context, mr plumbline.MergeRequest, mark
 			}
 			if commit == mr.Head {
 				pg.setNote(key, body)
+				for _, s := range fit {
+					pg.setStatus(s)
+				}
 			} else {
 				pg.dropNote(key)
 			}
@@ -169,6 +178,18 @@ func (p *Client) UpsertNote(ctx context.Context, mr plumbline.MergeRequest, mark
 		}
 		return changed, nil
 	})
+}
+
+// fitting makes statuses that fit on their lines.
+func fitting(all []plumbline.CommitStatus) ([]plumbline.CommitStatus, error) {
+	fit := make([]plumbline.CommitStatus, len(all))
+	for i, s := range all {
+		fit[i] = clean(forge.Fit(s, contextLimit, descriptionLimit))
+		if !sayable(fit[i]) {
+			return nil, fmt.Errorf("status %q with state %q: %w", s.Context, s.State, plumbline.ErrInvalid)
+		}
+	}
+	return fit, nil
 }
 
 // SetStatus writes the status into the Git note of the commit, in place of the one of that context.
@@ -181,15 +202,9 @@ func (p *Client) SetStatuses(ctx context.Context, commit string, all []plumbline
 	if err := validCommit(commit); err != nil {
 		return err
 	}
-	fit := make([]plumbline.CommitStatus, len(all))
-	for i, s := range all {
-		fit[i] = clean(forge.Fit(s, contextLimit, descriptionLimit))
-		if !sayable(fit[i]) {
-			return fmt.Errorf("status %q with state %q: %w", s.Context, s.State, plumbline.ErrInvalid)
-		}
-	}
-	if p.notes == nil || len(all) == 0 {
-		return nil
+	fit, err := fitting(all)
+	if err != nil || p.notes == nil || len(all) == 0 {
+		return err
 	}
 	return p.notes.edit(ctx, "Status of "+commit, func(snap *snapshot) (map[string]page, error) {
 		pg, err := snap.page(commit)
