@@ -124,7 +124,7 @@ func TestClientVerbs(t *testing.T) {
 			{"env", "deploy", "production"}, {"env", "deploy", "production", "live/net", "app"}, {"env", "deploy", "production", "live/nett"},
 			{"env", "deploy", "edge/sandbox"},
 		}},
-		{"drift-list", [][]string{{"drift", "list"}, {"drift", "list", "--env", "staging"}, {"drift", "list", "--stack", "live/net"}, {"drift", "list", "--enviroment", "x"}}},
+		{"drift-list", [][]string{{"drift", "list"}, {"drift", "list", "--env", "staging"}, {"drift", "list", "--stack", "live/net"}, {"drift", "list", "--envronment", "x"}}},
 		{"why", [][]string{{"why", "9815"}, {"why", "#9816"}, {"why", "app"}, {"why", "live/net", "--env", "staging"}, {"why", "live/nett"}, {"why"}}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -264,7 +264,7 @@ func readPlan(ctx context.Context, o *options, name string, engine *engineFlags)
 	if err != nil {
 		return plan, usageError(err)
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }() // only read
 	magic := make([]byte, 2)
 	if _, err := io.ReadFull(f, magic); err != nil {
 		return plan, usageError(fmt.Errorf("%s is empty or cannot be read: %w", name, err))

@@ -267,7 +267,7 @@ func newRunsLogsCmd(o *options) *cobra.Command {
 				return err
 			}
 			defer func() { _ = resp.Body.Close() }() // read to its end, or given up
-			var w io.Writer = o.Out
+			w := o.Out
 			if isTerminal(o.Out) {
 				w = &legibleWriter{w: o.Out}
 			}

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 	"unicode"
@@ -118,7 +119,7 @@ type legibleWriter struct {
 }
 
 func (p *legibleWriter) Write(b []byte) (int, error) {
-	all := append(p.rest, b...)
+	all := slices.Concat(p.rest, b)
 	end := len(all)
 	for back := 1; back < utf8.UTFMax && back <= len(all); back++ {
 		if i := len(all) - back; utf8.RuneStart(all[i]) {

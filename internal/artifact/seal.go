@@ -108,7 +108,7 @@ func open(ctx context.Context, from io.ReadCloser, master Key, name string) (*op
 		return nil, fmt.Errorf("artifact %s: %w", name, err)
 	}
 	o := &opener{ctx: ctx, name: name, from: from, aead: aead, in: newPieces(from, chunkSize+tagSize)}
-	if o.advance(); o.err != nil && o.err != io.EOF {
+	if o.advance(); o.err != nil && o.err != io.EOF { //nolint:errorlint // an error that wraps io.EOF is a source that broke off, not the end
 		return nil, o.err
 	}
 	return o, nil

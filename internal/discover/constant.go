@@ -201,7 +201,7 @@ var fileFunctions = map[string]bool{
 // references notes the paths in a piece of code.
 func (f *facts) references(n hclsyntax.Node) {
 	taken := map[hclsyntax.Node]bool{} // read as part of something else already
-	hclsyntax.VisitAll(n, func(n hclsyntax.Node) hcl.Diagnostics {
+	_ = hclsyntax.VisitAll(n, func(n hclsyntax.Node) hcl.Diagnostics {
 		switch e := n.(type) {
 		case *hclsyntax.FunctionCallExpr:
 			name := strings.TrimPrefix(e.Name, "core::")

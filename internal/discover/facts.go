@@ -360,7 +360,7 @@ func (f *facts) constraints() string {
 
 // tidy brings what was read into an order that does not depend on how it was read.
 func (f *facts) tidy() {
-	sort.SliceStable(f.calls, func(i, j int) bool { return f.calls[i].place.less(f.calls[j].place) })
+	sort.SliceStable(f.calls, func(i, j int) bool { return f.calls[i].less(f.calls[j].place) })
 	slices.SortFunc(f.refs, func(a, b ref) int {
 		return cmp.Or(strings.Compare(a.base, b.base), strings.Compare(a.path, b.path), compareBool(a.glob, b.glob), compareBool(b.loud, a.loud))
 	})

@@ -2,6 +2,7 @@ package discover
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -63,7 +64,7 @@ func TestTreeBomb(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	if _, err := Stacks(ctx, tree{e, new(int)}, Options{}); err != errTooMany {
+	if _, err := Stacks(ctx, tree{e, new(int)}, Options{}); !errors.Is(err, errTooMany) {
 		t.Errorf("error %v", err)
 	}
 }

@@ -21,41 +21,46 @@ func dumpDatabase(config string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	defer db.Close()
+	defer func() { _ = db.Close() }() // only read
 	names, err := column(db, tables)
 	if err != nil {
 		return "", err
 	}
 	var b strings.Builder
 	for _, name := range names {
-		rows, err := db.Query(`SELECT * FROM "` + name + `"`)
-		if err != nil {
-			return "", err
-		}
-		columns, err := rows.Columns()
-		if err != nil {
-			return "", err
-		}
-		for rows.Next() {
-			values, into := make([]any, len(columns)), make([]any, len(columns))
-			for i := range values {
-				into[i] = &values[i]
-			}
-			if err := rows.Scan(into...); err != nil {
-				return "", err
-			}
-			for _, v := range values {
-				if raw, ok := v.([]byte); ok {
-					v = string(raw)
-				}
-				fmt.Fprintln(&b, name, v)
-			}
-		}
-		if err := rows.Err(); err != nil {
+		if err := dumpTable(&b, db, name); err != nil {
 			return "", err
 		}
 	}
 	return b.String(), nil
+}
+
+func dumpTable(b *strings.Builder, db *sql.DB, name string) error {
+	rows, err := db.Query(`SELECT * FROM "` + name + `"`)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	columns, err := rows.Columns()
+	if err != nil {
+		return err
+	}
+	for rows.Next() {
+		values, into := make([]any, len(columns)), make([]any, len(columns))
+		for i := range values {
+			into[i] = &values[i]
+		}
+		if err := rows.Scan(into...); err != nil {
+			return err
+		}
+		for _, v := range values {
+			if raw, ok := v.([]byte); ok {
+				v = string(raw)
+			}
+			fmt.Fprintln(b, name, v)
+		}
+	}
+	return rows.Err()
 }
 
 func column(db *sql.DB, query string) (out []string, err error) {

@@ -328,7 +328,7 @@ func (f *following) pass(log io.Writer) int64 {
 	if err != nil {
 		return 0
 	}
-	defer file.Close()
+	defer func() { _ = file.Close() }() // only read
 	if _, err := file.Seek(f.copied, io.SeekStart); err != nil {
 		return 0
 	}

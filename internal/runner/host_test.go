@@ -313,7 +313,7 @@ func TestMainRefuses(t *testing.T) {
 	if err != nil || !taken {
 		t.Fatalf("openLock = %v, %v", taken, err)
 	}
-	defer lock.Close()
+	defer func() { _ = lock.Close() }() // lets go of the lock
 	if got := Main(t.Context(), []string{dir}, strings.NewReader("{}")); got != 1 {
 		t.Errorf("in a locked directory: %d", got)
 	}

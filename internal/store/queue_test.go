@@ -427,10 +427,10 @@ func TestRuleThatErrsChangesNothing(t *testing.T) {
 			r.State, r.Because, r.Attempt, r.Approvals = plumbline.StateClean, "spoiled", 7, append(r.Approvals, plumbline.Approval{By: "x"})
 			return refusal
 		}
-		if _, err := s.Update(ctx, id, t0, rule); err != error(refusal) {
+		if _, err := s.Update(ctx, id, t0, rule); !errors.Is(err, refusal) {
 			t.Errorf("error is %v, want the rule's own", err)
 		}
-		if _, err := s.FinishDrift(ctx, id, t0, rule, []plumbline.Difference{{Address: "a"}}); err != error(refusal) {
+		if _, err := s.FinishDrift(ctx, id, t0, rule, []plumbline.Difference{{Address: "a"}}); !errors.Is(err, refusal) {
 			t.Errorf("error is %v, want the rule's own", err)
 		}
 		if after := snapshot(t, s, id); after != before {

@@ -83,7 +83,7 @@ func (r *reader) delta(d *delta) error {
 		case "after":
 			return r.copy(1, &d.after)
 		case "after_unknown":
-			return r.copy(2, &d.place.unknown)
+			return r.copy(2, &d.unknown)
 		case "before_sensitive":
 			return r.copy(3, &d.beforeSensitive)
 		case "after_sensitive":
@@ -314,14 +314,14 @@ func (r *reader) output(name string) error {
 	w := r.walker
 	r.walker.tellPlace(d.place)
 	o := plumbline.OutputChange{
-		Name: name, Action: d.action, Unknown: anyTrue(d.place.unknown),
+		Name: name, Action: d.action, Unknown: anyTrue(d.unknown),
 		Sensitive: anyTrue(d.beforeSensitive) || anyTrue(d.afterSensitive),
 	}
 	w.begin(0, nil)
 	w.record = appendS(w.record, name)
 	w.record = appendList(w.record, d.actions)
 	o.Before = w.output(d.before, nil, o.Sensitive, anyTrue(d.beforeSensitive))
-	o.After = w.output(d.after, d.place.unknown, o.Sensitive, anyTrue(d.afterSensitive))
+	o.After = w.output(d.after, d.unknown, o.Sensitive, anyTrue(d.afterSensitive))
 	if d.action == plumbline.ActionCreate && kindOf(d.before) == null {
 		o.Before = ""
 	}

@@ -100,10 +100,10 @@ func (r *reader) read() error {
 	if r.format == "" {
 		return r.wrong(errors.New("no format_version; expected the output of `terraform show -json PLANFILE`"))
 	}
-	switch _, err := r.dec.ReadToken(); err {
-	case io.EOF:
+	switch _, err := r.dec.ReadToken(); {
+	case errors.Is(err, io.EOF):
 		return nil
-	case nil:
+	case err == nil:
 		return r.wrong(errors.New("something follows its end"))
 	default:
 		return r.broken(err)

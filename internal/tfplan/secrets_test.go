@@ -83,7 +83,6 @@ func (g *planter) leaf(covered bool) any {
 func (g *planter) pair(depth int, covered bool) (before, after any, masks [3]any) {
 	masks = [3]any{false, false, false}
 	if !covered && depth > 0 && g.chance.IntN(4) == 0 {
-		covered = true
 		switch g.chance.IntN(3) {
 		case 0:
 			masks[0] = true

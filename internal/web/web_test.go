@@ -7,6 +7,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -130,7 +131,7 @@ func TestRefusals(t *testing.T) {
 	for _, tt := range []struct{ method, path, body string }{
 		{"GET", "/api/v1/runs/1", ""},
 		{"GET", "/api/v1/runs/net", ""},
-		{"GET", "/api/v1/runs?enviroment=x", ""},
+		{"GET", "/api/v1/runs?envronment=x", ""},
 		{"GET", "/api/v1/runs?state=waiting", ""},
 		{"GET", "/api/v1/runs?limit=0", ""},
 		{"GET", "/api/v1/runs/9816/plan", ""},
@@ -288,7 +289,7 @@ func live(t *testing.T) (*httptest.Server, *preview.Store) {
 	return srv, store
 }
 
-func open(t *testing.T, url string) *http.Response {
+func open(t *testing.T, url string) io.Reader {
 	t.Helper()
 	r, err := http.NewRequestWithContext(t.Context(), "GET", url, nil)
 	if err != nil {
@@ -303,16 +304,16 @@ func open(t *testing.T, url string) *http.Response {
 	if resp.StatusCode != http.StatusOK {
 		t.Fatalf("status %d", resp.StatusCode)
 	}
-	return resp
+	return resp.Body
 }
 
 // until reads a stream until it has said want.
-func until(t *testing.T, resp *http.Response, want string) {
+func until(t *testing.T, stream io.Reader, want string) {
 	t.Helper()
 	var got strings.Builder
 	buf := make([]byte, 1024)
 	for !strings.Contains(got.String(), want) {
-		n, err := resp.Body.Read(buf)
+		n, err := stream.Read(buf)
 		got.Write(buf[:n])
 		if err != nil && !strings.Contains(got.String(), want) {
 			t.Fatalf("%v after %q; want %q", err, got.String(), want)
@@ -332,27 +333,27 @@ func finish(t *testing.T, store *preview.Store, id plumbline.RunID) {
 
 func TestFollowLog(t *testing.T) {
 	srv, store := live(t)
-	resp := open(t, srv.URL+"/api/v1/runs/9814/log?follow=1")
-	until(t, resp, "20s elapsed]\n")
+	stream := open(t, srv.URL+"/api/v1/runs/9814/log?follow=1")
+	until(t, stream, "20s elapsed]\n")
 	store.Say(9814, "aws_db_instance.main: Creation complete\n")
-	until(t, resp, "Creation complete\n")
+	until(t, stream, "Creation complete\n")
 	store.Say(9814, "Apply complete!\n")
 	finish(t, store, 9814)
 	var rest bytes.Buffer
-	if _, err := rest.ReadFrom(resp.Body); err != nil || rest.String() != "Apply complete!\n" {
+	if _, err := rest.ReadFrom(stream); err != nil || rest.String() != "Apply complete!\n" {
 		t.Errorf("the stream ends with %q, %v", rest.String(), err)
 	}
 }
 
 func TestEvents(t *testing.T) {
 	srv, store := live(t)
-	resp := open(t, srv.URL+"/runs/9814/events")
-	until(t, resp, "event: version\ndata: 4-")
+	stream := open(t, srv.URL+"/runs/9814/events")
+	until(t, stream, "event: version\ndata: 4-")
 	finish(t, store, 9814)
-	until(t, resp, "event: version\ndata: 5-358\n\nevent: end\n")
+	until(t, stream, "event: version\ndata: 5-358\n\nevent: end\n")
 	page := open(t, srv.URL+"/runs/9814")
 	var body bytes.Buffer
-	if _, err := body.ReadFrom(page.Body); err != nil || strings.Contains(body.String(), "data-live") {
+	if _, err := body.ReadFrom(page); err != nil || strings.Contains(body.String(), "data-live") {
 		t.Errorf("the page of a run that has ended waits for events (%v)", err)
 	}
 }
