@@ -65,7 +65,9 @@ func (s *Server) place(ctx context.Context, e plumbline.Environment) (place, err
 	if err != nil {
 		return p, err
 	}
-	p.Status = plumbline.StatusOf(e, head, plumbline.NewestPerStack(deploys), p.Stacks)
+	current := plumbline.NewestPerStack(deploys)
+	slices.Reverse(current) // oldest first, as the cause names the oldest failure
+	p.Status = plumbline.StatusOf(e, head, current, p.Stacks)
 	return p, nil
 }
 
