@@ -174,6 +174,7 @@ In another terminal:
   git push origin HEAD:env/production               merge it; it waits for an approval on the page
   echo oops > %[2]s/world/production/dns/zone.conf
                                                     change something outside Git; within a minute: plumbline drift list
+                                                    (this provider takes a changed file for a deleted one)
 
 Ctrl-C ends it. The directory stays.
 `

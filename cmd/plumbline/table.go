@@ -173,7 +173,11 @@ func byOf(r web.RunJSON) string {
 	case len(by) > 0:
 		return "approved by " + strings.Join(by, ", ")
 	case r.Kind == plumbline.KindProposal:
-		return plumbline.MergeRequest{ID: r.MR}.Name() + " by " + r.By
+		name := plumbline.MergeRequest{ID: r.MR}.Name()
+		if r.By == "" { // plain Git names no author before the commit was fetched
+			return name
+		}
+		return name + " by " + r.By
 	case r.Kind == plumbline.KindDrift && r.By == plumbline.BySchedule:
 		return "drift check"
 	case r.Kind == plumbline.KindDrift:

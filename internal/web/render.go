@@ -103,6 +103,7 @@ func (s *Server) funcs() template.FuncMap {
 		"when":      func(t time.Time) template.HTML { return timeHTML(t, s.c.Now(), true) },
 		"since":     func(r plumbline.Run) template.HTML { return timeHTML(since(r), s.c.Now(), false) },
 		"duration":  plumbline.Ago,
+		"took":      took,
 		"short":     plumbline.Short,
 		"digest":    plumbline.ShortDigest,
 		"tone":      tone,
@@ -110,6 +111,7 @@ func (s *Server) funcs() template.FuncMap {
 		"stack":     stackLabel,
 		"deployed":  deploymentState,
 		"summary":   summary,
+		"words":     words,
 		"path":      path,
 		"asset":     func(name string) string { return "/static/" + name + "?v=" + assets[name] },
 		"anchor":    anchor,
@@ -181,7 +183,7 @@ func prose(text string) template.HTML {
 // tone is the colour of a state: bad, wait, busy, good or mute. The state is always worded beside it.
 func tone(state any) string {
 	switch fmt.Sprint(state) {
-	case "failed", "interrupted", "drifted", "degraded", "cannot be read", "check failed", "removed, not destroyed":
+	case "failed", "interrupted", "drifted", "deleted", "degraded", "cannot be read", "check failed", "removed, not destroyed":
 		return "bad"
 	case "awaiting", "awaiting approval", "waiting", "rejected", "expired", "not yet applied", "never applied here":
 		return "wait"
@@ -228,6 +230,37 @@ func what(r plumbline.Run) string {
 // summary is a plan's counts with a minus sign that is as wide as the plus.
 func summary(s plumbline.Summary) string { return strings.ReplaceAll(s.String(), "-", "−") }
 
+// words is a plan's counts for whoever does not know the signs yet, red first.
+func words(s plumbline.Summary) string {
+	var parts []string
+	add := func(n int, what string) {
+		if n > 0 {
+			parts = append(parts, fmt.Sprintf("%d %s", n, what))
+		}
+	}
+	add(s.Replace, "to replace")
+	add(s.Delete, "to destroy")
+	add(s.Create, "to add")
+	add(s.Update, "to change")
+	add(s.Move, "to move")
+	add(s.Import, "to import")
+	add(s.Forget, "to forget")
+	if len(parts) == 0 {
+		return s.String()
+	}
+	return strings.Join(parts, ", ")
+}
+
+// took is a duration with as many digits as anybody reads.
+func took(d time.Duration) string {
+	for unit := time.Second; unit > time.Microsecond; unit /= 10 {
+		if d >= unit {
+			return d.Round(unit / 100).String()
+		}
+	}
+	return d.Round(time.Microsecond).String()
+}
+
 func sum(runs []plumbline.Run) plumbline.Summary {
 	var out plumbline.Summary
 	for _, r := range runs {
@@ -251,7 +284,11 @@ func onWhoseWord(r plumbline.Run) string {
 	case len(by) > 0:
 		return "approved by " + strings.Join(by, ", ")
 	case r.Kind == plumbline.KindProposal:
-		return plumbline.MergeRequest{ID: r.MR}.Name() + " by " + r.By
+		name := plumbline.MergeRequest{ID: r.MR}.Name()
+		if r.By == "" { // plain Git names no author before the commit was fetched
+			return name
+		}
+		return name + " by " + r.By
 	case r.Kind == plumbline.KindDrift && r.By == plumbline.BySchedule:
 		return "drift check"
 	case r.Kind == plumbline.KindDrift:
