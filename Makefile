@@ -53,7 +53,7 @@ e2e: ## the tests that need a real Gitea and both engines
 
 .PHONY: bench
 bench: test-tools ## measure, and print a table
-	go test -run '^$$' -bench . -benchtime 1x -timeout 30m $(ARGS) ./internal/bench/...
+	go test -run '^$$' -bench . -benchtime 1x -timeout 30m $(ARGS) ./cmd/plumbline
 
 .PHONY: demo
 demo: build ## try Plumbline on this machine, with a sample repository

@@ -21,18 +21,27 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/plumbline/plumbline/internal/config"
+	"github.com/plumbline/plumbline/internal/forge/plain"
 	"github.com/plumbline/plumbline/internal/git"
 	"github.com/plumbline/plumbline/internal/plumbline"
-	"github.com/plumbline/plumbline/internal/runner"
+	"github.com/plumbline/plumbline/internal/store"
 	"github.com/plumbline/plumbline/internal/testenv"
+	"github.com/plumbline/plumbline/internal/watch"
 )
 
-func TestMain(m *testing.M) {
-	if len(os.Args) > 1 && os.Args[1] == "runner" {
-		os.Exit(runner.Main(context.Background(), os.Args[2:], os.Stdin))
+// program is the real program, built once.
+var program = sync.OnceValues(func() (string, error) {
+	dir, err := os.MkdirTemp("", "pl-bench-")
+	if err != nil {
+		return "", err
 	}
-	os.Exit(m.Run())
-}
+	path := filepath.Join(dir, "plumbline")
+	out, err := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", path, ".").CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("%w\n%s", err, out)
+	}
+	return path, nil
+})
 
 const rounds = 5
 
@@ -149,6 +158,9 @@ repository "infra" {
 	b.Setenv("PATH", filepath.Dir(engine.Path)+":"+os.Getenv("PATH"))
 	cfg, err := config.Parse(map[string][]byte{filepath.Join(dir, "plumbline.hcl"): []byte(conf)}, config.System{CPUs: 2, Hostname: "bench", Dir: dir})
 	if err != nil {
+		b.Fatal(err)
+	}
+	if runnerProgram, err = program(); err != nil {
 		b.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
@@ -279,7 +291,7 @@ func BenchmarkIdlePolls(b *testing.B) {
 		b.Fatal(err)
 	}
 	testenv.Git(b, bare, "init", "-q", "--bare", "--initial-branch=main")
-	testenv.Push(b, bare, testenv.Change{Branch: "main", Files: map[string]string{"live/a/main.tf": stackFile(0, 0)}})
+	head := testenv.Push(b, bare, testenv.Change{Branch: "main", Files: map[string]string{"live/a/main.tf": stackFile(0, 0)}})
 	advert, err := exec.Command("git", "upload-pack", "--http-backend-info-refs", bare).Output()
 	if err != nil {
 		b.Fatal(err)
@@ -294,25 +306,48 @@ func BenchmarkIdlePolls(b *testing.B) {
 	}))
 	defer server.Close()
 	dir := b.TempDir()
+	ledger, err := store.Open(ctx, "sqlite:"+filepath.Join(dir, "plumbline.db"))
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer func() {
+		if err := ledger.Close(); err != nil {
+			b.Error(err)
+		}
+	}()
 	cache := git.NewCache(1 << 20)
-	var mirrors []*git.Repo
+	var watchers []*watch.Watcher
 	for i := range repos {
-		m, err := git.Open(git.Config{Dir: dir, Cache: cache}, fmt.Sprintf("r%d", i), git.Remote{URL: fmt.Sprintf("%s/r%d.git", server.URL, i)})
+		name := fmt.Sprintf("r%d", i)
+		m, err := git.Open(git.Config{Dir: dir, Cache: cache}, name, git.Remote{URL: server.URL + "/" + name + ".git"})
 		if err != nil {
 			b.Fatal(err)
 		}
-		defer m.Close()
-		mirrors = append(mirrors, m)
-	}
-	for b.Loop() {
-		requests.Store(0)
-		_, cpu := measure(func() {
-			for _, m := range mirrors {
-				if _, err := m.Refs(ctx); err != nil {
-					b.Fatal(err)
-				}
+		b.Cleanup(func() {
+			if err := m.Close(); err != nil {
+				b.Error(err)
 			}
 		})
+		repo := plumbline.Repository{Name: name, Environments: []plumbline.Environment{{Repository: name, Name: "main", Branch: "main", Apply: plumbline.ApplyNever}}}
+		// The branch is known: fetching it is not what is measured.
+		for _, subject := range []string{plumbline.SubjectBranch("main"), "look main"} {
+			if _, err := ledger.Observe(ctx, plumbline.Observation{Repository: name, Subject: subject, Now: head, Branch: "main", Head: head, At: time.Now()}); err != nil {
+				b.Fatal(err)
+			}
+		}
+		watchers = append(watchers, watch.New(watch.Config{Repository: repo, Git: repoGit{Repo: m}, Forge: plain.New(plain.Config{Branches: repo.Branches()}), Ledger: ledger}))
+	}
+	poll := func() {
+		for _, w := range watchers {
+			if res, err := w.Poll(ctx); err != nil || res.Moved != 0 || len(res.Warnings) != 0 {
+				b.Fatalf("%+v, %v", res, err)
+			}
+		}
+	}
+	poll() // a daemon's first
+	for b.Loop() {
+		requests.Store(0)
+		_, cpu := measure(poll)
 		b.ReportMetric(float64(requests.Load())/repos, "requests/poll")
 		b.ReportMetric(cpu/repos*1000, "cpu-ms/poll")
 	}
@@ -326,9 +361,9 @@ func BenchmarkIdleMemory(b *testing.B) {
 		b.Fatal(err)
 	}
 	defer os.RemoveAll(dir)
-	program := filepath.Join(dir, "plumbline")
-	if out, err := exec.Command("go", "build", "-o", program, ".").CombinedOutput(); err != nil {
-		b.Fatalf("%v\n%s", err, out)
+	program, err := program()
+	if err != nil {
+		b.Fatal(err)
 	}
 	conf := fmt.Sprintf("server {\n  listen = \"127.0.0.1:0\"\n  data_dir = \"%[1]s/data\"\n}\nforge \"git\" \"local\" { url = \"file://%[1]s/git\" }\n", dir)
 	for i := range repos {

@@ -56,6 +56,9 @@ type daemon struct {
 	shared bool // the database may be shared with other nodes
 }
 
+// runnerProgram is what the runner is started from; "": this program. The benchmark, which is a test's program, sets it.
+var runnerProgram string
+
 // build makes a daemon. On error nothing is left open.
 func build(ctx context.Context, cfg *config.Config, log *zap.Logger) (d *daemon, err error) {
 	d = &daemon{cfg: cfg, log: log, repos: map[string]repoGit{}, report: map[string]*loop{}, poll: map[string]*loop{}}
@@ -91,7 +94,7 @@ func build(ctx context.Context, cfg *config.Config, log *zap.Logger) (d *daemon,
 		return d, err
 	}
 	host := runner.NewHost(runner.HostConfig{
-		Dir: filepath.Join(data, "work"), DigestKey: digestKey, Secrets: append([]string{d.token.Reveal()}, cfg.Secrets...),
+		Exe: runnerProgram, Dir: filepath.Join(data, "work"), DigestKey: digestKey, Secrets: append([]string{d.token.Reveal()}, cfg.Secrets...),
 		Engines: terraform.NewEngines(terraform.EnginesConfig{
 			Default: plumbline.EngineRef{Name: cfg.Terraform.Engine, Constraint: cfg.Terraform.Version}, Install: cfg.Terraform.Install,
 			Dir: filepath.Join(data, "engines"), ProviderMirror: cfg.Terraform.ProviderMirror,
@@ -190,6 +193,7 @@ func (d *daemon) repository(repo plumbline.Repository, caches *git.Cache, docs p
 		}
 		return fmt.Sprintf("%d told", told), next, err
 	})
+	d.report[repo.Name].rest = 3
 	return nil
 }
 

@@ -48,6 +48,7 @@ type loop struct {
 	round func(ctx context.Context) (result string, next time.Time, err error)
 	knock chan struct{} // buffered by one
 	retry time.Duration // after an error, doubled up to maxRetry
+	rest  float64       // after a round, it is deaf for this many times what the round took, at most a second: a loop that is woken by every change must not take the machine
 }
 
 const maxRetry = 5 * time.Minute
@@ -92,6 +93,9 @@ func (l *loop) run(ctx context.Context, ls *lamps, log *zap.Logger) {
 		}
 		v.Next = next
 		ls.set(v)
+		if pause := min(time.Duration(l.rest*float64(v.Took)), time.Second); pause > 0 && err == nil {
+			sleep(ctx, pause)
+		}
 		l.wait(ctx, next, err != nil)
 	}
 }
@@ -112,6 +116,15 @@ func (l *loop) wait(ctx context.Context, next time.Time, deaf bool) {
 	case <-ctx.Done():
 	case <-due:
 	case <-knock:
+	}
+}
+
+func sleep(ctx context.Context, d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+	case <-t.C:
 	}
 }
 
