@@ -3,45 +3,61 @@ package worker
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
-	"hash"
+	"strings"
 	"sync"
 	"time"
 
 	"github.com/plumbline/plumbline/internal/plumbline"
 )
 
-// chunkBytes is how much log is kept back at most before it is sealed.
-const chunkBytes = 256 << 10
+const (
+	// chunkBytes is how much log is kept back at most before it is sealed.
+	chunkBytes = 256 << 10
+	// keepBytes is how much log is kept in memory while it cannot be sealed.
+	keepBytes = 8 << 20
+)
+
+// begunAgain stands between the log of a claim and that of the next one of the same attempt.
+const begunAgain = "--- begun again ---\n"
 
 // chunkWriter gathers a log into chunks: one at the end of a short run, one a second of a long one that talks, so that it can be read while
-// it goes on. A chunk that cannot be kept is reported by Close; Terraform does not wait for it.
+// it goes on. Terraform does not wait for a chunk that cannot be kept: it is tried again with the next.
+//
+// A daemon that comes back gets the whole log of a process once more. What was kept of it before is passed over.
 type chunkWriter struct {
+	load  func() (seq int, kept int64, others bool, err error) // what was kept before: chunks, bytes of this claim, any of others
 	put   func(seq int, b []byte) error
-	now   func() time.Time
 	every time.Duration
 
-	mu    sync.Mutex
-	buf   bytes.Buffer
-	seq   int
-	timer *time.Timer
-	err   error
+	mu     sync.Mutex
+	loaded bool
+	seq    int
+	skip   int64
+	buf    bytes.Buffer
+	cut    int // bytes that could not be kept
+	timer  *time.Timer
+	err    error // of the last try
 }
 
 func (c *chunkWriter) Write(p []byte) (int, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.buf.Write(p)
-	if c.buf.Len() >= chunkBytes {
+	switch {
+	case c.buf.Len() >= chunkBytes && c.err == nil:
 		c.flush()
-	} else if c.timer == nil {
+	case c.timer == nil:
 		c.timer = time.AfterFunc(c.every, func() {
 			c.mu.Lock()
 			defer c.mu.Unlock()
+			c.timer = nil
 			c.flush()
 		})
+	}
+	if over := c.buf.Len() - keepBytes; over > 0 {
+		c.buf.Truncate(keepBytes)
+		c.cut += over
 	}
 	return len(p), nil
 }
@@ -54,14 +70,41 @@ func (c *chunkWriter) flush() {
 	if c.buf.Len() == 0 {
 		return
 	}
-	if err := c.put(c.seq, c.buf.Bytes()); err != nil && c.err == nil {
-		c.err = err
+	if c.err = c.keep(); c.err == nil {
+		c.buf.Reset()
 	}
-	c.seq++
-	c.buf.Reset()
 }
 
-// Close keeps what is left.
+func (c *chunkWriter) keep() error {
+	if !c.loaded {
+		seq, kept, others, err := c.load()
+		if err != nil {
+			return err
+		}
+		c.loaded, c.seq, c.skip = true, seq, kept
+		if others {
+			rest := bytes.Clone(c.buf.Bytes())
+			c.buf.Reset()
+			c.buf.WriteString(begunAgain)
+			c.buf.Write(rest)
+		}
+	}
+	c.skip -= int64(len(c.buf.Next(int(min(c.skip, int64(c.buf.Len()))))))
+	if c.cut > 0 {
+		fmt.Fprintf(&c.buf, "\n--- %d bytes of the log could not be kept ---\n", c.cut)
+		c.cut = 0
+	}
+	if c.buf.Len() == 0 {
+		return nil
+	}
+	if err := c.put(c.seq, c.buf.Bytes()); err != nil {
+		return err
+	}
+	c.seq++
+	return nil
+}
+
+// Close keeps what is left, and says what could not be kept.
 func (c *chunkWriter) Close() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -69,18 +112,30 @@ func (c *chunkWriter) Close() error {
 	return c.err
 }
 
-func (w *Worker) putLog(ctx context.Context, run plumbline.Run, job plumbline.Job, seq int, b []byte) error {
+// newLog is the log of one phase.
+func (w *Worker) newLog(ctx context.Context, run plumbline.Run, job plumbline.Job) *chunkWriter {
+	ctx = context.WithoutCancel(ctx)
 	// The fence keeps a late worker from writing over the log of the one that took its place.
-	name := fmt.Sprintf("runs/%d/%d/log/%s-%d-%06d", run.ID, run.Attempt, job.Phase, run.Claim.Fence, seq)
-	blob, err := w.put(ctx, name, bytes.NewReader(b))
-	if err != nil {
-		return err
+	claim := fmt.Sprintf("runs/%d/%d/log/%s-%d-", run.ID, run.Attempt, job.Phase, run.Claim.Fence)
+	return &chunkWriter{
+		every: time.Second,
+		load: func() (seq int, kept int64, others bool, err error) {
+			chunks, err := w.c.Queue.LogChunks(ctx, run.ID, run.Attempt, job.Phase)
+			for _, b := range chunks {
+				if strings.HasPrefix(b.Name, claim) {
+					kept += b.Size
+				} else {
+					others = true
+				}
+			}
+			return len(chunks), kept, others, err
+		},
+		put: func(seq int, b []byte) error {
+			blob, err := w.put(ctx, fmt.Sprintf("%s%06d", claim, seq), bytes.NewReader(b))
+			if err != nil {
+				return err
+			}
+			return w.c.Queue.AppendLog(ctx, run.ID, run.Attempt, job.Phase, seq, blob)
+		},
 	}
-	return w.c.Queue.AppendLog(ctx, run.ID, run.Attempt, job.Phase, seq, blob)
 }
-
-type hasher struct{ hash.Hash }
-
-func newHash() hasher { return hasher{sha256.New()} }
-
-func (h hasher) hex() string { return hex.EncodeToString(h.Sum(nil)) }

@@ -22,6 +22,7 @@ type Queue interface {
 	Update(ctx context.Context, id plumbline.RunID, now time.Time, rule plumbline.Rule) (plumbline.Run, error)
 	FinishDrift(ctx context.Context, id plumbline.RunID, now time.Time, rule plumbline.Rule, found []plumbline.Difference) (plumbline.Run, error)
 	AppendLog(ctx context.Context, run plumbline.RunID, attempt int, phase plumbline.Phase, seq int, blob plumbline.Blob) error
+	LogChunks(ctx context.Context, run plumbline.RunID, attempt int, phase plumbline.Phase) ([]plumbline.Blob, error)
 	Subscribe() (changed <-chan struct{}, cancel func())
 }
 
@@ -37,7 +38,7 @@ type Engine interface {
 	// Do starts the job, or attaches to it when it is going on already, and returns how it ended. When ctx ends it detaches: the
 	// process goes on. plumbline.ErrLost: the process is gone without a result.
 	Do(ctx context.Context, job plumbline.Job, log io.Writer) (plumbline.Outcome, error)
-	// Interrupt asks the process to stop, once.
+	// Interrupt asks the process to stop. plumbline.ErrNotFound: there is none, not yet or not any more.
 	Interrupt(run plumbline.RunID) error
 	// Leftovers lists what an earlier daemon started here and nobody has settled.
 	Leftovers(ctx context.Context) ([]plumbline.Job, error)
@@ -72,7 +73,7 @@ type Config struct {
 	Slots    int              // concurrent Terraform processes; default 1
 	Lease    time.Duration    // default 30 s; renewed every third of it
 	Idle     time.Duration    // longest wait between two looks at the queue; default 5 s
-	Backoff  time.Duration    // first wait after a failed checkout; doubled three times; default 1 s
+	Backoff  time.Duration    // first wait after something of ours has failed, doubled each time; default 1 s
 	Now      func() time.Time // default time.Now
 }
 
@@ -81,14 +82,7 @@ type Worker struct {
 	c Config
 
 	mu     sync.Mutex
-	active map[plumbline.RunID]*carried
-}
-
-// carried is a run that this worker holds.
-type carried struct {
-	phase       plumbline.Phase
-	interrupted bool // asked to stop
-	giveBack    bool // stopped only because this daemon stops
+	active map[plumbline.RunID]*carried // whoever has a run here has its directory
 }
 
 // New returns a Worker.
@@ -118,45 +112,29 @@ func (w *Worker) Run(ctx, drain context.Context) error {
 	drain, stop := context.WithCancel(drain)
 	defer stop()
 	defer context.AfterFunc(ctx, stop)()
+	jobs := w.leftovers(ctx)
+	adopted := make([]*carried, len(jobs))
+	for i, job := range jobs {
+		adopted[i] = newCarried(job)
+		w.enter(adopted[i]) // before anybody claims the same run anew and lays out files under its feet
+	}
+	// What an earlier daemon started takes up slots like everything else.
 	var wg sync.WaitGroup
-	for _, job := range w.leftovers(ctx) {
-		wg.Go(func() { w.adopt(ctx, job) })
+	for i := range max(w.c.Slots, len(jobs)) {
+		wg.Go(func() {
+			if i < len(jobs) {
+				w.adopt(ctx, drain, jobs[i], adopted[i])
+			}
+			if i < w.c.Slots {
+				w.loop(ctx, drain)
+			}
+		})
 	}
-	for range w.c.Slots {
-		wg.Go(func() { w.loop(ctx, drain) })
-	}
-	wg.Go(func() {
-		<-drain.Done()
-		w.interrupt(func(a *carried) bool { a.giveBack = a.phase == plumbline.PhasePlan; return a.giveBack })
-	})
-	done := make(chan struct{})
-	go func() { wg.Wait(); close(done) }()
-	select {
-	case <-done:
-		return nil
-	case <-ctx.Done():
-		w.interrupt(func(*carried) bool { return true })
-		<-done
+	wg.Wait()
+	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-}
-
-// interrupt stops the processes that which picks.
-func (w *Worker) interrupt(which func(*carried) bool) {
-	w.mu.Lock()
-	var ids []plumbline.RunID
-	for id, a := range w.active {
-		if !a.interrupted && which(a) {
-			a.interrupted = true
-			ids = append(ids, id)
-		}
-	}
-	w.mu.Unlock()
-	for _, id := range ids {
-		if err := w.c.Engine.Interrupt(id); err != nil {
-			w.c.Log.Warn("interrupt", zap.Stringer("run", id), zap.Error(err))
-		}
-	}
+	return nil
 }
 
 func (w *Worker) loop(ctx, drain context.Context) {
@@ -191,14 +169,21 @@ func (w *Worker) loop(ctx, drain context.Context) {
 func (w *Worker) RunOne(ctx context.Context) (bool, error) { return w.runOne(ctx, ctx) }
 
 func (w *Worker) runOne(ctx, drain context.Context) (bool, error) {
-	run, err := w.c.Queue.Claim(drain, w.c.Name, w.c.Now(), w.c.Lease)
+	if err := drain.Err(); err != nil {
+		return false, err
+	}
+	// A claim that is cut short may have been written all the same: then nobody would know of it until its lease is over.
+	claiming, cancel := context.WithTimeout(context.WithoutCancel(ctx), w.c.Lease)
+	defer cancel()
+	run, err := w.c.Queue.Claim(claiming, w.c.Name, w.c.Now(), w.c.Lease)
 	if errors.Is(err, plumbline.ErrNotFound) {
 		return false, nil
 	}
 	if err != nil {
 		return false, fmt.Errorf("claim: %w", err)
 	}
-	return true, w.carry(ctx, run, w.job(run))
+	job := w.job(run)
+	return true, w.carry(ctx, drain, run, job, newCarried(job))
 }
 
 func (w *Worker) job(run plumbline.Run) plumbline.Job {
@@ -212,7 +197,7 @@ func (w *Worker) job(run plumbline.Run) plumbline.Job {
 	}
 }
 
-// leftovers are the jobs of an earlier daemon. Directories of runs that have ended since are cleared.
+// leftovers are the jobs of an earlier daemon.
 func (w *Worker) leftovers(ctx context.Context) []plumbline.Job {
 	jobs, err := w.c.Engine.Leftovers(ctx)
 	if err != nil {
@@ -222,34 +207,46 @@ func (w *Worker) leftovers(ctx context.Context) []plumbline.Job {
 }
 
 // adopt takes up a run that an earlier daemon on this node had started: its Terraform went on without anybody watching.
-func (w *Worker) adopt(ctx context.Context, job plumbline.Job) {
+func (w *Worker) adopt(ctx, drain context.Context, job plumbline.Job, me *carried) {
 	log := w.c.Log.With(zap.Stringer("run", job.Run), zap.String("phase", string(job.Phase)))
-	run, err := w.c.Queue.Update(ctx, job.Run, w.c.Now(), func(r *plumbline.Run, now time.Time) error {
-		return r.Adopt(job.Claim, now, w.c.Lease)
+	var run plumbline.Run
+	err := w.insist(ctx, log, never, func(ctx context.Context) (err error) {
+		run, err = w.c.Queue.Update(ctx, job.Run, w.c.Now(), func(r *plumbline.Run, now time.Time) error {
+			return r.Adopt(job.Claim, now, w.c.Lease)
+		})
+		if errors.Is(err, plumbline.ErrConflict) {
+			err = fmt.Errorf("another run of %s is at work: %w", job.Stack, errLater)
+		}
+		return err
 	})
-	if errors.Is(err, plumbline.ErrLost) || errors.Is(err, plumbline.ErrNotFound) {
-		log.Info("a run of an earlier daemon is not ours any more")
-		_ = w.c.Engine.Interrupt(job.Run) // gone already in most cases
+	switch {
+	case errors.Is(err, plumbline.ErrLost) || errors.Is(err, plumbline.ErrNotFound):
+		defer w.leave(me)
+		log.Info("a run of an earlier daemon is settled, or not ours any more")
+		if err := w.c.Engine.Interrupt(job.Run); err != nil && !errors.Is(err, plumbline.ErrNotFound) {
+			log.Warn("interrupt", zap.Error(err))
+		}
 		if _, err := w.c.Engine.Do(ctx, job, io.Discard); ctx.Err() == nil {
 			log.Info("its process has ended", zap.Error(err))
 			w.clear(job.Run)
 		}
-		return
-	}
-	if err != nil {
-		log.Error("adopt", zap.Error(err))
-		return
-	}
-	log.Info("re-adopted")
-	if err := w.carry(ctx, run, job); err != nil && ctx.Err() == nil {
-		log.Error("carry on", zap.Error(err))
+	case err != nil:
+		defer w.leave(me)
+		log.Error("adopt", zap.Error(err)) // its directory stays for the next daemon
+	default:
+		log.Info("re-adopted")
+		if err := w.carry(ctx, drain, run, job, me); err != nil && ctx.Err() == nil {
+			log.Error("carry on", zap.Error(err))
+		}
 	}
 }
 
-func (w *Worker) clear(id plumbline.RunID) {
-	if err := w.c.Engine.Clear(id); err != nil {
+func (w *Worker) clear(id plumbline.RunID) bool {
+	err := w.c.Engine.Clear(id)
+	if err != nil {
 		w.c.Log.Warn("clear", zap.Stringer("run", id), zap.Error(err))
 	}
+	return err == nil
 }
 
 // Sweep clears the directories of runs that have ended; those that await an approval keep theirs. It returns how many went.
@@ -260,21 +257,30 @@ func (w *Worker) Sweep(ctx context.Context) (int, error) {
 	}
 	n := 0
 	for _, id := range ids {
-		w.mu.Lock()
-		_, busy := w.active[id]
-		w.mu.Unlock()
-		if busy {
-			continue
-		}
-		run, err := w.c.Queue.Run(ctx, id)
-		if err != nil && !errors.Is(err, plumbline.ErrNotFound) {
+		gone, err := w.sweep(ctx, id)
+		if err != nil {
 			return n, err
 		}
-		if err == nil && !run.State.Ended() {
-			continue
+		if gone {
+			n++
 		}
-		w.clear(id)
-		n++
 	}
 	return n, nil
+}
+
+func (w *Worker) sweep(ctx context.Context, id plumbline.RunID) (bool, error) {
+	me := newCarried(plumbline.Job{Run: id})
+	if !w.tryEnter(me) {
+		return false, nil
+	}
+	// As long as this has the directory, whoever claims the run (it was retried) waits.
+	defer w.leave(me)
+	run, err := w.c.Queue.Run(ctx, id)
+	if err != nil && !errors.Is(err, plumbline.ErrNotFound) {
+		return false, err
+	}
+	if err == nil && !run.State.Ended() {
+		return false, nil
+	}
+	return w.clear(id), nil
 }
