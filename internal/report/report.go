@@ -2,11 +2,14 @@
 package report
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"maps"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -23,9 +26,6 @@ type Forge interface {
 	NoteLimit() int
 }
 
-// RunVersion is what a run was when people were told of it.
-type RunVersion = plumbline.RunVersion
-
 // Ledger tells what people have not been told yet.
 type Ledger interface {
 	Unreported(ctx context.Context, repo string, limit int) ([]plumbline.Run, error)
@@ -36,6 +36,8 @@ type Ledger interface {
 	MergeRequests(ctx context.Context, repo string, state plumbline.MRState) ([]plumbline.MergeRequest, error)
 	RunsOfMR(ctx context.Context, repo, id string) ([]plumbline.Run, error)
 	Runs(ctx context.Context, f plumbline.RunFilter) ([]plumbline.Run, error)
+	Deployment(ctx context.Context, id int64) (plumbline.Deployment, error)
+	Deployments(ctx context.Context, repo, env string, limit int) ([]plumbline.Deployment, error) // newest first
 	RunsOfDeployment(ctx context.Context, id int64) ([]plumbline.Run, error)
 	DriftItems(ctx context.Context, f plumbline.DriftFilter) ([]plumbline.DriftItem, error)
 	Told(ctx context.Context, repo, key string) (string, error)
@@ -78,7 +80,8 @@ func New(c Config) *Reporter {
 
 const (
 	batch = 500
-	// followed is through how many later deployments a merged request is followed when commits come faster than they can be applied.
+	// followed is through how many later deployments of its environment a merged request is followed, when commits come faster than they
+	// can be applied.
 	followed = 20
 	// perStack is up to how many stacks each has a status of its own; beyond, each environment has one.
 	perStack = 20
@@ -99,96 +102,219 @@ func (r *Reporter) Flush(ctx context.Context) (told int, again time.Duration, er
 	if len(runs) == 0 && len(changed) == 0 {
 		return 0, 0, nil
 	}
-	var mrs []string
-	want := func(id string) {
-		if id != "" && !slices.Contains(mrs, id) {
-			mrs = append(mrs, id)
-		}
-	}
-	var deployments []int64
-	for _, v := range changed {
-		want(v.ID)
-	}
-	for _, run := range runs {
-		want(run.MR)
-		if run.Deployment > 0 && !slices.Contains(deployments, run.Deployment) {
-			deployments = append(deployments, run.Deployment)
-		}
-	}
-	if len(deployments) > 0 {
-		merged, err := r.c.Ledger.MergeRequests(ctx, repo, plumbline.MRMerged)
-		if err != nil {
-			return 0, 0, err
-		}
-		first, last := slices.Min(deployments), slices.Max(deployments)
-		for _, mr := range merged {
-			if mr.Deployment > 0 && mr.Deployment >= first-followed && mr.Deployment <= last {
-				want(mr.ID)
-			}
-		}
-	}
-
-	var errs []error
-	held := map[string]bool{} // subjects kept back or failed: their runs stay unreported
-	tell := func(subject string, live bool, f func() (bool, error)) {
-		if wait := r.hold(subject, live); wait > 0 {
-			held[subject] = true
-			if again == 0 || wait < again {
-				again = wait
-			}
-			return
-		}
-		did, err := f()
-		if err != nil {
-			errs = append(errs, err)
-			held[subject] = true
-		} else if did {
-			told++
-		}
+	f := flush{Reporter: r, kept: map[string]bool{}, subjects: map[plumbline.RunID][]string{}, deployments: map[string][]plumbline.Deployment{}}
+	mrs, commits, err := f.concerned(ctx, runs, changed)
+	if err != nil {
+		return 0, 0, err
 	}
 	for _, id := range mrs {
 		v, err := r.view(ctx, id)
 		if err != nil {
-			errs = append(errs, err)
-			held["mr "+id] = true
+			f.fail(subjectMR(id), err)
 			continue
 		}
-		tell("mr "+id, v.live(), func() (bool, error) { return r.tellMR(ctx, v) })
+		f.tell(subjectMR(id), v.live(), func() (bool, error) { return r.tellMR(ctx, v) })
 	}
-	for _, id := range deployments {
-		siblings, err := r.c.Ledger.RunsOfDeployment(ctx, id)
+	for _, c := range commits {
+		siblings, err := f.runsOf(ctx, c)
 		if err != nil {
-			errs = append(errs, err)
-			held[fmt.Sprint("deployment ", id)] = true
+			f.fail(c.subject(), err)
 			continue
 		}
-		live := slices.ContainsFunc(siblings, func(s plumbline.Run) bool { return !s.State.Ended() && s.State != plumbline.StateAwaiting })
-		tell(fmt.Sprint("deployment ", id), live, func() (bool, error) { return r.tellCommit(ctx, siblings) })
+		f.tell(c.subject(), live(siblings), func() (bool, error) {
+			return r.statuses(ctx, "branch "+c.branch, c.id, statuses(siblings, r.c.PublicURL))
+		})
 	}
 	for _, run := range runs {
 		if run.Kind == plumbline.KindDrift && run.DriftNews {
-			tell(fmt.Sprint("drift ", run.ID), false, func() (bool, error) { return r.tellDrift(ctx, run) })
+			subject := "drift " + run.Stack.Environment
+			f.concerns(run, subject)
+			f.tell(subject, false, func() (bool, error) { return r.tellDrift(ctx, run) })
 		}
 	}
 
-	var done []RunVersion
+	var done []plumbline.RunVersion
 	for _, run := range runs {
-		if (run.MR != "" && held["mr "+run.MR]) || (run.Deployment > 0 && held[fmt.Sprint("deployment ", run.Deployment)]) || held[fmt.Sprint("drift ", run.ID)] {
-			continue
+		if !slices.ContainsFunc(f.subjects[run.ID], func(s string) bool { return f.kept[s] }) {
+			done = append(done, plumbline.RunVersion{ID: run.ID, Version: run.Version})
 		}
-		done = append(done, RunVersion{ID: run.ID, Version: run.Version})
 	}
 	if err := r.c.Ledger.MarkReported(ctx, done); err != nil {
-		errs = append(errs, err)
+		f.errs = append(f.errs, err)
 	}
 	for _, v := range changed {
-		if !held["mr "+v.ID] {
+		if !f.kept[subjectMR(v.ID)] {
 			if err := r.c.Ledger.MarkMRReported(ctx, repo, v.ID, v.Version); err != nil {
-				errs = append(errs, err)
+				f.errs = append(f.errs, err)
 			}
 		}
 	}
-	return told, again, errors.Join(errs...)
+	// Subjects that nobody asked about for long have ended under somebody else's eyes.
+	now := r.c.Now()
+	maps.DeleteFunc(r.last, func(_ string, at time.Time) bool { return now.Sub(at) > 100*r.c.Patience })
+	if len(done) == batch && f.again == 0 {
+		f.again = time.Millisecond // there may be more
+	}
+	return f.told, f.again, errors.Join(f.errs...)
+}
+
+func subjectMR(id string) string { return "mr " + id }
+
+// flush is one Flush.
+type flush struct {
+	*Reporter
+	told        int
+	again       time.Duration
+	errs        []error
+	kept        map[string]bool // subjects kept back or failed: their runs stay unreported
+	subjects    map[plumbline.RunID][]string
+	deployments map[string][]plumbline.Deployment // by environment
+}
+
+// commit is a commit of an environment branch.
+type commit struct {
+	branch, id string
+	deployment int64 // one of those that are known to have it
+}
+
+func (c commit) subject() string { return "commit " + c.id + " of " + c.branch }
+
+func (f *flush) concerns(run plumbline.Run, subject string) {
+	f.subjects[run.ID] = append(f.subjects[run.ID], subject)
+}
+
+// fail notes an error. What will be the same next time is not tried again: the note's merge request or the commit is gone.
+func (f *flush) fail(subject string, err error) {
+	f.errs = append(f.errs, err)
+	if !errors.Is(err, plumbline.ErrNotFound) && !errors.Is(err, plumbline.ErrInvalid) {
+		f.kept[subject] = true
+	}
+}
+
+func (f *flush) tell(subject string, live bool, tell func() (bool, error)) {
+	if wait := f.hold(subject, live); wait > 0 {
+		f.kept[subject] = true
+		if f.again == 0 || wait < f.again {
+			f.again = wait
+		}
+		return
+	}
+	did, err := tell()
+	if err != nil {
+		f.fail(subject, err)
+	} else if did {
+		f.told++
+	}
+}
+
+// concerned returns the merge requests and commits that changed runs and merge requests are about, in the order in which they changed.
+func (f *flush) concerned(ctx context.Context, runs []plumbline.Run, changed []plumbline.MRVersion) (mrs []string, commits []commit, err error) {
+	repo := f.c.Repository.Name
+	want := func(id string) {
+		if !slices.Contains(mrs, id) {
+			mrs = append(mrs, id)
+		}
+	}
+	for _, v := range changed {
+		want(v.ID)
+	}
+	oldest, newest := int64(math.MaxInt64), int64(0)
+	at := map[int64]commit{}
+	for _, run := range runs {
+		if run.MR != "" {
+			want(run.MR)
+			f.concerns(run, subjectMR(run.MR))
+		}
+		if run.Deployment <= 0 {
+			continue
+		}
+		c, ok := at[run.Deployment]
+		if !ok {
+			d, err := f.c.Ledger.Deployment(ctx, run.Deployment)
+			if err != nil {
+				return nil, nil, err
+			}
+			env, _ := f.c.Repository.Environment(d.Environment)
+			c = commit{branch: env.Branch, id: d.Commit, deployment: d.ID}
+			at[run.Deployment] = c
+			list, err := f.recent(ctx, d.Environment)
+			if err != nil {
+				return nil, nil, err
+			}
+			newest, oldest = max(newest, d.ID), min(oldest, d.ID)
+			if len(list) > 0 {
+				oldest = min(oldest, list[len(list)-1].ID)
+			}
+			if !slices.ContainsFunc(commits, func(o commit) bool { return o.subject() == c.subject() }) {
+				commits = append(commits, c)
+			}
+		}
+		f.concerns(run, c.subject())
+	}
+	if len(commits) == 0 {
+		return mrs, nil, nil
+	}
+	merged, err := f.c.Ledger.MergeRequests(ctx, repo, plumbline.MRMerged)
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, mr := range merged {
+		if mr.Deployment >= oldest && mr.Deployment <= newest {
+			want(mr.ID)
+			for _, run := range runs {
+				if run.Deployment >= mr.Deployment {
+					f.concerns(run, subjectMR(mr.ID))
+				}
+			}
+		}
+	}
+	return mrs, commits, nil
+}
+
+// recent returns an environment's newest deployments, newest first.
+func (f *flush) recent(ctx context.Context, env string) ([]plumbline.Deployment, error) {
+	if list, ok := f.deployments[env]; ok {
+		return list, nil
+	}
+	list, err := f.c.Ledger.Deployments(ctx, f.c.Repository.Name, env, followed)
+	if err == nil {
+		f.deployments[env] = list
+	}
+	return list, err
+}
+
+// runsOf returns the newest run of each stack in the deployments of a commit, to all environments of its branch.
+func (f *flush) runsOf(ctx context.Context, c commit) ([]plumbline.Run, error) {
+	ids := []int64{c.deployment}
+	for _, env := range f.c.Repository.OnBranch(c.branch) {
+		list, err := f.recent(ctx, env.Name)
+		if err != nil {
+			return nil, err
+		}
+		for _, d := range list {
+			if d.Commit == c.id && !slices.Contains(ids, d.ID) {
+				ids = append(ids, d.ID)
+			}
+		}
+	}
+	newest := map[plumbline.StackRef]plumbline.Run{}
+	for _, id := range ids {
+		runs, err := f.c.Ledger.RunsOfDeployment(ctx, id)
+		if err != nil {
+			return nil, err
+		}
+		for _, run := range runs {
+			if run.ID > newest[run.Stack].ID {
+				newest[run.Stack] = run
+			}
+		}
+	}
+	return slices.SortedFunc(maps.Values(newest), func(a, b plumbline.Run) int { return cmp.Compare(a.ID, b.ID) }), nil
+}
+
+// live reports whether any of the runs goes on by itself.
+func live(runs []plumbline.Run) bool {
+	return slices.ContainsFunc(runs, func(r plumbline.Run) bool { return !r.State.Ended() && r.State != plumbline.StateAwaiting })
 }
 
 // hold keeps what is still under way back for a moment, so that a plan of a second makes one note and no flicker.
@@ -224,16 +350,6 @@ func (r *Reporter) once(ctx context.Context, key, what string, f func() error) (
 	return true, r.c.Ledger.Tell(ctx, r.c.Repository.Name, key, hash)
 }
 
-func (r *Reporter) status(ctx context.Context, commit string, s plumbline.CommitStatus) (bool, error) {
-	did, err := r.once(ctx, "status "+commit+" "+s.Context, string(s.State)+"\n"+s.Description+"\n"+s.URL, func() error {
-		return r.c.Forge.SetStatus(ctx, commit, s)
-	})
-	if err != nil {
-		return did, fmt.Errorf("status %s of %s: %w", s.Context, plumbline.Short(commit), err)
-	}
-	return did, nil
-}
-
 // teller is a forge that takes the note of a merge request, with the statuses of its head, in one go.
 type teller interface {
 	Tell(ctx context.Context, mr plumbline.MergeRequest, marker, body string, all []plumbline.CommitStatus) error
@@ -244,7 +360,7 @@ type batcher interface {
 	SetStatuses(ctx context.Context, commit string, all []plumbline.CommitStatus) error
 }
 
-// statuses tells what is new of a subject's statuses.
+// statuses tells what is new of a subject's statuses. A subject is not a commit: what was told would be kept for each commit forever.
 func (r *Reporter) statuses(ctx context.Context, subject, commit string, all []plumbline.CommitStatus) (bool, error) {
 	if len(all) == 0 {
 		return false, nil
@@ -258,14 +374,16 @@ func (r *Reporter) statuses(ctx context.Context, subject, commit string, all []p
 	}
 	did := false
 	for _, s := range all {
-		one, err := r.status(ctx, commit, s)
+		one, err := r.once(ctx, statusKey(subject, s.Context), commit+fmt.Sprint(s), func() error { return r.c.Forge.SetStatus(ctx, commit, s) })
 		if err != nil {
-			return did, err
+			return did, fmt.Errorf("status %s of %s: %w", s.Context, plumbline.Short(commit), err)
 		}
 		did = did || one
 	}
 	return did, nil
 }
+
+func statusKey(subject, context string) string { return "status " + subject + " " + context }
 
 // Marker is the hidden line by which the note of a merge request is found again.
 func Marker(repo, id string) string {
@@ -281,14 +399,23 @@ func safeMarker(s string) string {
 	}, oneLine(s))
 }
 
+// tellMR writes the note and the statuses of a merge request. A change that touches no stack gets a status and no noise, unless there is a
+// note from when it did.
 func (r *Reporter) tellMR(ctx context.Context, v view) (bool, error) {
 	mr := v.MR
-	all := v.statuses(r.c.PublicURL)
-	if !v.worthNote() {
-		return r.statuses(ctx, "mr "+mr.ID, mr.Head, all)
+	subject, key := subjectMR(mr.ID), "note "+mr.ID
+	was, err := r.c.Ledger.Told(ctx, mr.Repository, key)
+	if err != nil {
+		return false, err
 	}
-	marker := Marker(mr.Repository, mr.ID)
-	key, news := "note "+mr.ID, v.fingerprint()
+	all, err := r.statusesOf(ctx, v, was != "")
+	if err != nil {
+		return false, err
+	}
+	if was == "" && !v.worthNote() {
+		return r.statuses(ctx, subject, mr.Head, all)
+	}
+	marker, news := Marker(mr.Repository, mr.ID), v.fingerprint()
 	write := func(tell func(body string) error) func() error {
 		return func() error {
 			if err := r.plans(ctx, v); err != nil {
@@ -306,26 +433,37 @@ func (r *Reporter) tellMR(ctx context.Context, v view) (bool, error) {
 	}
 	did, err := r.once(ctx, key, news, write(func(body string) error { return r.c.Forge.UpsertNote(ctx, mr, marker, body) }))
 	if err != nil {
-		return did, fmt.Errorf("note on %s: %w", mr.Name(), err)
+		err = fmt.Errorf("note on %s: %w", mr.Name(), err)
 	}
-	one, err := r.statuses(ctx, "mr "+mr.ID, mr.Head, all)
-	return did || one, err
+	one, statusErr := r.statuses(ctx, subject, mr.Head, all)
+	return did || one, errors.Join(err, statusErr)
 }
 
-func (r *Reporter) tellCommit(ctx context.Context, runs []plumbline.Run) (bool, error) {
-	if len(runs) == 0 {
-		return false, nil
+// statusesOf are the statuses that the head of a merge request should have. One that is not open any more gets none that it never had: only
+// what was told of it must not stay pending.
+func (r *Reporter) statusesOf(ctx context.Context, v view, noted bool) ([]plumbline.CommitStatus, error) {
+	all := v.statuses(r.c.PublicURL)
+	if v.MR.State == plumbline.MROpen || len(all) == 0 {
+		return all, nil
 	}
-	commit := ""
-	for _, run := range runs {
-		if run.Kind == plumbline.KindDeploy {
-			commit = run.Commit
+	if _, ok := r.c.Forge.(teller); ok && noted {
+		return all, nil
+	}
+	var out []plumbline.CommitStatus
+	for _, s := range all {
+		key := statusKey(subjectMR(v.MR.ID), s.Context)
+		if _, ok := r.c.Forge.(batcher); ok {
+			key = "statuses " + subjectMR(v.MR.ID)
+		}
+		was, err := r.c.Ledger.Told(ctx, v.MR.Repository, key)
+		if err != nil {
+			return nil, err
+		}
+		if was != "" {
+			out = append(out, s)
 		}
 	}
-	if commit == "" {
-		return false, nil // nothing but removed stacks: their commit is not the branch's
-	}
-	return r.statuses(ctx, fmt.Sprint("deployment ", runs[0].Deployment), commit, statuses(runs, r.c.PublicURL))
+	return out, nil
 }
 
 // tellDrift sets one status per environment on the commit that reality was compared with.
@@ -343,7 +481,7 @@ func (r *Reporter) tellDrift(ctx context.Context, run plumbline.Run) (bool, erro
 		s.State = plumbline.ToldFailure
 		s.Description = fmt.Sprintf("%s changed outside Git in %s.", count(len(items), "resource"), count(len(stacks), "stack"))
 	}
-	return r.status(ctx, run.Commit, s)
+	return r.statuses(ctx, "drift "+run.Stack.Environment, run.Commit, []plumbline.CommitStatus{s})
 }
 
 func count(n int, what string) string {

@@ -1,9 +1,11 @@
 package report
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -13,8 +15,9 @@ import (
 
 // view is all that the note of one merge request is made of.
 type view struct {
-	MR   plumbline.MergeRequest
-	Rows []row
+	MR        plumbline.MergeRequest
+	Rows      []row
+	Proposals []plumbline.Run // what was planned of it while it was open
 }
 
 // row is one stack of the note.
@@ -25,7 +28,11 @@ type row struct {
 }
 
 func (v view) live() bool {
-	return slices.ContainsFunc(v.Rows, func(r row) bool { return !r.Run.State.Ended() && r.Run.State != plumbline.StateAwaiting })
+	var runs []plumbline.Run
+	for _, r := range v.Rows {
+		runs = append(runs, r.Run)
+	}
+	return live(append(runs, v.Proposals...))
 }
 
 // worthNote reports whether there is anything to say: a change that touches no stack gets a status and no noise.
@@ -48,8 +55,8 @@ func (v view) fingerprint() string {
 	return b.String()
 }
 
-// view gathers what became of a merge request: the newest proposal run of each stack at its head; after the merge, the run that deploys
-// that stack, in the deployment that brought it or, where that was superseded, in a later one.
+// view gathers what became of a merge request: the newest proposal run of each stack at its head and target; after the merge, the run
+// that deploys that stack, in the deployment that brought it or a later one.
 func (r *Reporter) view(ctx context.Context, id string) (view, error) {
 	repo := r.c.Repository.Name
 	mr, err := r.c.Ledger.MergeRequest(ctx, repo, id)
@@ -60,16 +67,22 @@ func (r *Reporter) view(ctx context.Context, id string) (view, error) {
 	if err != nil {
 		return view{}, err
 	}
+	head, base := mr.Head, mr.Base
+	if n := len(runs); n > 0 && mr.State == plumbline.MRMerged {
+		// It may have been pushed to and merged before anybody could plan that; then the last plan is what is known of it.
+		head, base = runs[n-1].Commit, runs[n-1].Base
+	}
 	newest := map[plumbline.StackRef]plumbline.Run{}
 	for _, run := range runs {
-		if run.Commit == mr.Head && run.ID > newest[run.Stack].ID {
+		// The same head planned for another target, or before the target moved, is another plan.
+		if run.Commit == head && run.Base == base && run.ID > newest[run.Stack].ID {
 			newest[run.Stack] = run
 		}
 	}
-	v := view{MR: mr}
-	for _, run := range newest {
+	v := view{MR: mr, Proposals: slices.SortedFunc(maps.Values(newest), func(a, b plumbline.Run) int { return cmp.Compare(a.ID, b.ID) })}
+	for _, run := range v.Proposals {
 		if mr.State == plumbline.MRMerged && mr.Deployment > 0 {
-			if d, ok, err := r.deployOf(ctx, mr, run.Stack); err != nil {
+			if d, ok, err := r.deployOf(ctx, mr, run.Stack, plumbline.KindDeploy); err != nil {
 				return view{}, err
 			} else if ok {
 				run = d
@@ -80,7 +93,8 @@ func (r *Reporter) view(ctx context.Context, id string) (view, error) {
 	if mr.State == plumbline.MRMerged && mr.Deployment > 0 {
 		for _, name := range mr.Removed {
 			env, stack, _ := strings.Cut(name, "/")
-			if d, ok, err := r.deployOf(ctx, mr, plumbline.StackRef{Repository: repo, Environment: env, Name: stack}); err != nil {
+			ref := plumbline.StackRef{Repository: repo, Environment: env, Name: stack}
+			if d, ok, err := r.deployOf(ctx, mr, ref, plumbline.KindDestroy); err != nil {
 				return view{}, err
 			} else if ok {
 				v.Rows = append(v.Rows, row{Run: d})
@@ -90,7 +104,7 @@ func (r *Reporter) view(ctx context.Context, id string) (view, error) {
 	for i := range v.Rows {
 		row := &v.Rows[i]
 		env, _ := r.c.Repository.Environment(row.Run.Stack.Environment)
-		row.Next = next(mr, row.Run, env)
+		row.Next = next(mr, row.Run, env, r.c.Now())
 	}
 	slices.SortFunc(v.Rows, func(a, b row) int {
 		if d := danger(b.Run) - danger(a.Run); d != 0 {
@@ -123,17 +137,18 @@ func (r *Reporter) plans(ctx context.Context, v view) error {
 	return nil
 }
 
-func (r *Reporter) deployOf(ctx context.Context, mr plumbline.MergeRequest, stack plumbline.StackRef) (plumbline.Run, bool, error) {
+// deployOf returns the run that brought a merged change to a stack, of which there may be several: it was superseded by a later commit's,
+// or failed and was tried again with one. The oldest that ended well is the one; until there is one, the newest.
+func (r *Reporter) deployOf(ctx context.Context, mr plumbline.MergeRequest, stack plumbline.StackRef, kind plumbline.Kind) (plumbline.Run, bool, error) {
 	runs, err := r.c.Ledger.Runs(ctx, plumbline.RunFilter{
-		Repository: stack.Repository, Environment: stack.Environment, Stack: stack.Name,
-		Kinds: []plumbline.Kind{plumbline.KindDeploy, plumbline.KindDestroy}, Limit: followed,
+		Repository: stack.Repository, Environment: stack.Environment, Stack: stack.Name, Kinds: []plumbline.Kind{kind}, Limit: followed,
 	})
 	if err != nil {
 		return plumbline.Run{}, false, err
 	}
 	var best plumbline.Run
-	for _, run := range runs { // newest first: the oldest that was not superseded is the one that brought the change
-		if run.Deployment >= mr.Deployment && (run.State != plumbline.StateSuperseded || best.ID == 0) {
+	for _, run := range runs { // newest first
+		if run.Deployment >= mr.Deployment && (best.ID == 0 || run.State.Good()) {
 			best = run
 		}
 	}
@@ -156,11 +171,11 @@ func danger(r plumbline.Run) int {
 }
 
 // next says what happens after the merge, or what became of it.
-func next(mr plumbline.MergeRequest, r plumbline.Run, env plumbline.Environment) string {
+func next(mr plumbline.MergeRequest, r plumbline.Run, env plumbline.Environment, now time.Time) string {
 	if r.Kind != plumbline.KindProposal {
 		switch r.State {
 		case plumbline.StateAwaiting:
-			return fmt.Sprintf("waits for %s (`plumbline runs approve %s --digest %s`)", approvals(r.Missing(time.Time{})), r.ID, plumbline.ShortDigest(r.Plan.Digest))
+			return fmt.Sprintf("waits for %s (`plumbline runs approve %s --digest %s`)", approvals(r.Missing(now)), r.ID, plumbline.ShortDigest(r.Plan.Digest))
 		case plumbline.StateQueued:
 			if len(r.WaitsFor) > 0 {
 				return "queued, after " + strings.Join(r.WaitsFor, ", ")
@@ -199,27 +214,29 @@ func approvals(n int) string {
 // statuses are the commit statuses of a merge request's head.
 func (v view) statuses(base string) []plumbline.CommitStatus {
 	mr := v.MR
-	if mr.State != plumbline.MROpen {
-		return nil // its head was told of while it was open; from the merge on the branch's commit is
-	}
 	switch {
+	case mr.State == plumbline.MRMerged && (mr.MergeCommit == "" || mr.MergeCommit == mr.Head):
+		return nil // its head is the branch's now, whose deployment says more
+	case mr.State != plumbline.MROpen && len(v.Proposals) == 0:
+		return nil
+	case mr.State != plumbline.MROpen:
+		return statuses(v.Proposals, base)
 	case mr.Skipped != "":
 		return []plumbline.CommitStatus{{Context: "plumbline", State: plumbline.ToldFailure, Description: "Not planned. " + mr.Skipped, URL: base}}
 	case mr.Conflict:
 		return []plumbline.CommitStatus{{Context: "plumbline", State: plumbline.ToldFailure, Description: "Conflicts with " + mr.Target + ".", URL: base}}
 	}
-	var runs []plumbline.Run
-	for _, r := range v.Rows {
-		runs = append(runs, r.Run)
-	}
-	if len(runs) == 0 {
+	if len(v.Proposals) == 0 {
 		s := plumbline.CommitStatus{Context: "plumbline", State: plumbline.ToldSuccess, Description: "Touches no stack.", URL: base}
-		if len(mr.Findings) > 0 {
+		switch {
+		case len(mr.Findings) > 0:
 			s.State, s.Description = plumbline.ToldFailure, mr.Findings[0].String()
+		case len(mr.Removed) > 0:
+			s.Description = "Removes " + count(len(mr.Removed), "stack") + "."
 		}
 		return []plumbline.CommitStatus{s}
 	}
-	return statuses(runs, base)
+	return statuses(v.Proposals, base)
 }
 
 // statuses are one per stack up to perStack stacks, beyond that one per environment, and always the aggregate.
@@ -284,19 +301,17 @@ func told(runs []plumbline.Run) (plumbline.Told, string) {
 	if len(runs) == 1 {
 		r := runs[0]
 		switch {
-		case r.Failure != nil && (failed > 0 || broken > 0):
-			state := plumbline.ToldFailure
-			if broken > 0 {
-				state = plumbline.ToldError
-			}
-			return state, r.Failure.Text
+		case broken > 0:
+			return plumbline.ToldError, why(r)
+		case failed > 0:
+			return plumbline.ToldFailure, why(r)
 		case gone > 0:
 			return plumbline.ToldError, r.Label()
 		case waiting > 0:
 			return plumbline.ToldPending, "awaiting approval: " + r.Plan.Summary.String()
 		case pending > 0:
 			return plumbline.ToldPending, r.Label()
-		case r.State == plumbline.StateApplied:
+		case r.State == plumbline.StateApplied && r.Plan != nil:
 			return plumbline.ToldSuccess, "applied: " + r.Plan.Summary.String()
 		case r.Plan != nil:
 			return plumbline.ToldSuccess, r.Plan.Summary.String()
@@ -319,4 +334,17 @@ func told(runs []plumbline.Run) (plumbline.Told, string) {
 		return plumbline.ToldSuccess, fmt.Sprintf("applied to %s: %s", n, sum)
 	}
 	return plumbline.ToldSuccess, fmt.Sprintf("%s: %s", n, sum)
+}
+
+// why says in a sentence what came between a run and its end.
+func why(r plumbline.Run) string {
+	switch {
+	case r.Failure != nil && r.Failure.Text != "":
+		return r.Failure.Text
+	case r.State == plumbline.StateRejected:
+		return "rejected by " + r.RejectedBy + ": " + r.Reason
+	case r.State == plumbline.StateExpired:
+		return "nobody approved it in time"
+	}
+	return r.Label()
 }
