@@ -1,4 +1,4 @@
-// Package config turns an operator's HCL into settings or into diagnostics that name file, line and remedy.
+// Package config turns an operator's HCL into settings or into diagnostics that name file, line, remedy.
 //
 // It walks hclsyntax itself instead of decoding with gohcl: gohcl stops at the first wrong type of a block, loses the place of every
 // value it has decoded, and knows neither secrets nor which names are blocks. What is not in force in this version is refused, never

@@ -1,4 +1,4 @@
-// Package e2e runs the real program against real Terraform, real Git and a real forge.
+// Package e2e runs the real program against real Terraform, real Git, a real forge.
 package e2e
 
 import (

@@ -1,4 +1,4 @@
-// Package plumbline is the domain: what a stack, a plan and a run are, which step may follow which.
+// Package plumbline is the domain: what a stack, a plan, a run is; which step may follow which.
 //
 // Nothing here reads, writes or waits. Rules take values with the time as an argument and return values or errors;
 // the stages (watch, worker, report, web) do the rest and meet in the store.
