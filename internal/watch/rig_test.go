@@ -3,7 +3,6 @@ package watch
 import (
 	"context"
 	"fmt"
-	"maps"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -200,7 +199,7 @@ func (r *rig) poll() Result {
 	return res
 }
 
-// polls polls, expecting one warning that contains text.
+// warned polls, expecting one warning that contains text.
 func (r *rig) warned(text string) Result {
 	r.t.Helper()
 	res, err := r.w.Poll(r.t.Context())
@@ -362,13 +361,6 @@ func equal(t *testing.T, what string, got, want []string) {
 	if !slices.Equal(got, want) {
 		t.Errorf("%s:\n got %q\nwant %q", what, got, want)
 	}
-}
-
-// with returns files with others over them.
-func with(files, more map[string]string) map[string]string {
-	files = maps.Clone(files)
-	maps.Copy(files, more)
-	return files
 }
 
 // git1 is a Git whose answers a test can change or delay.

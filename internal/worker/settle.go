@@ -203,7 +203,7 @@ func (w *Worker) seal(ctx context.Context, name, path string) (plumbline.Blob, e
 	if err != nil {
 		return plumbline.Blob{}, err
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }() // it was only read
 	return w.put(ctx, name, f)
 }
 
