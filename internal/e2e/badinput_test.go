@@ -47,7 +47,7 @@ func TestBadInput(t *testing.T) {
 	if err := os.Symlink("/etc/passwd", filepath.Join(clone, "lab/one/passwd.tf")); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Symlink("../../../../../etc", filepath.Join(clone, "lab/one/etc")); err != nil {
+	if err := os.Symlink("../../../../../etc", filepath.Join(clone, "lab/two/etc")); err != nil {
 		t.Fatal(err)
 	}
 	big, err := os.Create(filepath.Join(clone, "lab/two/big.bin"))
@@ -62,7 +62,7 @@ func TestBadInput(t *testing.T) {
 	testenv.Git(t, clone, "commit", "-q", "-m", "odd files")
 	testenv.Git(t, clone, "push", "-q", "origin", "HEAD:main")
 	run := d.await("kind=deploy", "lab/lab/two", plumbline.StateApplied)
-	if log := d.must("runs", "logs", run.ID.String()); !strings.Contains(log, "left out: lab/two/big.bin") || !strings.Contains(log, "left out: lab/one/etc") {
+	if log := d.must("runs", "logs", run.ID.String()); !strings.Contains(log, "left out: lab/two/big.bin") || !strings.Contains(log, "left out: lab/two/etc") {
 		t.Errorf("the log does not say what was left out:\n%s", log)
 	}
 	linked := d.await("kind=deploy", "lab/lab/one", plumbline.StateFailed)
@@ -82,7 +82,7 @@ func TestBadInput(t *testing.T) {
 	// A force-push that takes away the commit everything is based on.
 	testenv.Git(t, clone, "checkout", "-q", "--orphan", "fresh")
 	write(t, filepath.Join(clone, "lab/two/main.tf"), simple(dir, "two", "4"))
-	testenv.Git(t, clone, "rm", "-q", "-f", "--cached", "lab/two/big.bin", "lab/one/passwd.tf", "lab/one/etc")
+	testenv.Git(t, clone, "rm", "-q", "-f", "--cached", "lab/two/big.bin", "lab/one/passwd.tf", "lab/two/etc")
 	testenv.Git(t, clone, "add", "lab/two/main.tf")
 	testenv.Git(t, clone, "commit", "-q", "-m", "history rewritten")
 	testenv.Git(t, clone, "push", "-q", "-f", "origin", "HEAD:main")

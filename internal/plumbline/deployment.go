@@ -61,8 +61,10 @@ func NewestPerStack(runs []Run) []Run {
 func StatusOf(e Environment, head string, runs []Run, stacks []StackStatus) EnvironmentStatus {
 	s := EnvironmentStatus{Environment: e, Key: e.Key(), Commit: head, State: EnvInSync}
 	checked := false
+	gone := map[StackRef]bool{}
 	for _, st := range stacks {
 		if st.Removed {
+			gone[st.Stack] = true
 			continue
 		}
 		s.Stacks++
@@ -78,6 +80,9 @@ func StatusOf(e Environment, head string, runs []Run, stacks []StackStatus) Envi
 	var moving, planned int
 	var failed []Run
 	for _, r := range runs {
+		if gone[r.Stack] && r.Kind != KindDestroy {
+			continue // what a stack failed at matters no more when it is not wanted any more
+		}
 		switch r.State {
 		case StateQueued, StatePlanning, StateApproved, StateApplying:
 			moving++

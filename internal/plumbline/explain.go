@@ -39,7 +39,11 @@ func Explain(r Run, siblings []Run, now time.Time) string {
 	case StatePlanning:
 		say("%s has been planning it for %s.", r.Claim.Worker, ago(now.Sub(r.Started)))
 	case StateAwaiting:
-		say("It waits for %d of %d approvals of the plan %s (%s).", r.Missing(now), max(r.Policy.Approval.Count, 1), ShortDigest(r.Plan.Digest), r.Plan.Summary)
+		more := "an approval"
+		if n := r.Missing(now); n > 1 {
+			more = fmt.Sprintf("%d approvals", n)
+		}
+		say("It waits for %s of the plan %s (%s).", more, ShortDigest(r.Plan.Digest), r.Plan.Summary)
 		if stale := r.staleApprovals(); stale != "" {
 			say("%s", stale)
 		}
@@ -90,7 +94,7 @@ func Explain(r Run, siblings []Run, now time.Time) string {
 			say("Stacks that depend on it are held back; others go on. `plumbline runs retry %s` plans it again.", r.ID)
 		}
 	case StateSuperseded:
-		say("A newer commit took its place.")
+		say("A newer run took its place.")
 	case StateCanceled:
 		say("It was %s.", r.Reason)
 	case StateRejected:
