@@ -82,7 +82,8 @@ func engine(name, path string) (Engine, error) {
 		return Engine{}, err
 	}
 	cmd := exec.Command(path, "version", "-json")
-	cmd.Env = append(os.Environ(), "CHECKPOINT_DISABLE=1")
+	// Whoever runs the tests may have settings of their own, which may even be missing: tofu then warns before its JSON.
+	cmd.Env = append(os.Environ(), "CHECKPOINT_DISABLE=1", "TF_CLI_CONFIG_FILE="+os.DevNull)
 	out, err := cmd.Output()
 	if err != nil {
 		return Engine{}, fmt.Errorf("%s version: %w", path, err)

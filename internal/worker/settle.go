@@ -174,9 +174,6 @@ func (k *keeper) keep(ctx context.Context, out plumbline.Outcome) (err error) {
 	prefix := fmt.Sprintf("runs/%d/%d/%d-", k.run.ID, k.run.Attempt, k.run.Claim.Fence)
 	if out.Plan != nil && out.Failure == nil && k.info == nil {
 		info := out.Plan.Info()
-		if info.File, err = k.w.seal(ctx, prefix+planFile, out.PlanFile); err != nil {
-			return err
-		}
 		doc, err := json.Marshal(out.Plan)
 		if err != nil {
 			return err
@@ -184,9 +181,15 @@ func (k *keeper) keep(ctx context.Context, out plumbline.Outcome) (err error) {
 		if info.Doc, err = k.w.put(ctx, prefix+"plan.json", bytes.NewReader(doc)); err != nil {
 			return err
 		}
-		lock := filepath.Join(k.job.Dir, "src", filepath.FromSlash(k.run.Spec.Dir), lockFile)
-		if info.Lock, err = k.w.seal(ctx, prefix+"lock.hcl", lock); err != nil && !errors.Is(err, os.ErrNotExist) {
-			return err
+		if (k.run.Kind == plumbline.KindDeploy || k.run.Kind == plumbline.KindDestroy) && info.Changes {
+			// It may be applied: the saved plan is kept, with the lock file that it was made with. Any other goes with the directory.
+			if info.File, err = k.w.seal(ctx, prefix+planFile, out.PlanFile); err != nil {
+				return err
+			}
+			lock := filepath.Join(k.job.Dir, "src", filepath.FromSlash(k.run.Spec.Dir), lockFile)
+			if info.Lock, err = k.w.seal(ctx, prefix+"lock.hcl", lock); err != nil && !errors.Is(err, os.ErrNotExist) {
+				return err
+			}
 		}
 		k.info = &info
 	}
