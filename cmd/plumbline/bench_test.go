@@ -25,6 +25,7 @@ import (
 	"github.com/plumbline/plumbline/internal/git"
 	"github.com/plumbline/plumbline/internal/plumbline"
 	"github.com/plumbline/plumbline/internal/store"
+	"github.com/plumbline/plumbline/internal/terraform"
 	"github.com/plumbline/plumbline/internal/testenv"
 	"github.com/plumbline/plumbline/internal/watch"
 )
@@ -43,37 +44,42 @@ var program = sync.OnceValues(func() (string, error) {
 	return path, nil
 })
 
-const rounds = 5
-
 // BenchmarkOverhead compares a proposal that touches every stack, from the wake-up of the poll to the finished note, with bare
-// `init && plan && show -json` of the same stacks, two at a time. The two take turns, so that a noisy machine is noisy for both.
+// `init && plan && show -json` of the same stacks, two at a time. The two take turns, so that a noisy machine is noisy for both. The stacks
+// of "builtin" need no provider and are the least that Terraform can be given; those of "provider" have three resources of hashicorp/local.
 func BenchmarkOverhead(b *testing.B) {
-	for _, stacks := range []int{1, 20, 100} {
-		b.Run(fmt.Sprintf("stacks=%d", stacks), func(b *testing.B) {
-			engine := testenv.Engines(b)[0]
-			r := newRig(b, engine, stacks)
-			var wall, cpu []float64
-			n := rounds
-			if stacks >= 100 {
-				n = 3
-			}
-			for range b.N {
-				for i := range n {
-					bareWall, bareCPU := measure(func() { r.bare(b, engine, i) })
-					head := r.push(b, i)
-					own := usage(syscall.RUSAGE_SELF)
-					ourWall, ourCPU := measure(func() { r.propose(b, head) })
-					own = usage(syscall.RUSAGE_SELF) - own
-					r.check(b, head)
-					wall, cpu = append(wall, ourWall/bareWall), append(cpu, ourCPU/bareCPU)
-					b.Logf("%d stacks: bare %.2f s (%.2f s CPU), event to note %.2f s (%.2f s CPU, of it %.2f s in the daemon)", stacks, bareWall, bareCPU, ourWall, ourCPU, own)
-				}
-			}
-			b.ReportMetric(median(wall), "x-bare-wall")
-			b.ReportMetric(median(cpu), "x-bare-cpu")
-			b.ReportMetric(0, "ns/op")
-		})
+	for _, kind := range []string{"builtin", "provider"} {
+		for _, stacks := range []int{1, 20, 100} {
+			b.Run(fmt.Sprintf("%s/stacks=%d", kind, stacks), func(b *testing.B) { overhead(b, kind, stacks) })
+		}
 	}
+}
+
+func overhead(b *testing.B, kind string, stacks int) {
+	r := newRig(b, testenv.Engines(b)[0], kind, stacks)
+	n := 5
+	switch {
+	case stacks == 1:
+		n = 15
+	case stacks >= 100:
+		n = 3
+	}
+	var wall, cpu []float64
+	for range b.N {
+		for i := range n {
+			bareWall, bareCPU := measure(func() { r.bare(b, i) })
+			head := r.push(b, i)
+			own := usage(syscall.RUSAGE_SELF)
+			ourWall, ourCPU := measure(func() { r.propose(b, head) })
+			own = usage(syscall.RUSAGE_SELF) - own
+			r.check(b, head)
+			wall, cpu = append(wall, ourWall/bareWall), append(cpu, ourCPU/bareCPU)
+			b.Logf("%s, %d stacks: bare %.2f s (%.2f s CPU), event to note %.2f s (%.2f s CPU, of it %.2f s in the daemon)", kind, stacks, bareWall, bareCPU, ourWall, ourCPU, own)
+		}
+	}
+	b.ReportMetric(median(wall), "x-bare-wall")
+	b.ReportMetric(median(cpu), "x-bare-cpu")
+	b.ReportMetric(0, "ns/op")
 }
 
 func median(v []float64) float64 {
@@ -106,21 +112,39 @@ func usage(whose ...int) float64 {
 // rig is a daemon in this process on a repository of n stacks.
 type rig struct {
 	dir, remote, work string
+	engine            testenv.Engine
+	mirror            string // "": the stacks need no provider
 	stacks            int
 	d                 *daemon
+}
+
+func (r *rig) file(i, version int) string {
+	if r.mirror == "" {
+		return stackFile(i, version)
+	}
+	return fmt.Sprintf("terraform {\n  backend \"local\" {}\n  required_providers {\n    local = { source = \"hashicorp/local\" }\n  }\n}\n\nresource \"local_file\" \"x\" {\n  count    = 3\n  filename = \"%s/world/%d-${count.index}\"\n  content  = \"stack %d version %d\"\n}\n", r.dir, i, i, version)
 }
 
 func stackFile(i, version int) string {
 	return fmt.Sprintf("terraform {\n  backend \"local\" {}\n}\n\nresource \"terraform_data\" \"x\" {\n  count = 3\n  input = \"stack %d version %d\"\n}\n\noutput \"id\" {\n  value = terraform_data.x[0].output\n}\n", i, version)
 }
 
-func newRig(b *testing.B, engine testenv.Engine, n int) *rig {
+func newRig(b *testing.B, engine testenv.Engine, kind string, n int) *rig {
 	dir, err := os.MkdirTemp("", "pl-bench-")
 	if err != nil {
 		b.Fatal(err)
 	}
 	b.Cleanup(func() { _ = os.RemoveAll(dir) })
-	r := &rig{dir: dir, stacks: n, remote: filepath.Join(dir, "git", "infra.git"), work: filepath.Join(dir, "clone")}
+	r := &rig{dir: dir, engine: engine, stacks: n, remote: filepath.Join(dir, "git", "infra.git"), work: filepath.Join(dir, "clone")}
+	providers := ""
+	if kind == "provider" {
+		r.mirror = testenv.ProviderMirror(b)
+		providers = fmt.Sprintf("  providers {\n    mirror = %q\n  }\n", r.mirror)
+		rc, err := terraform.CLIConfig(r.mirror)
+		if err := errors.Join(err, os.WriteFile(filepath.Join(dir, "terraformrc"), rc, 0o600)); err != nil {
+			b.Fatal(err)
+		}
+	}
 	if err := os.MkdirAll(r.remote, 0o755); err != nil {
 		b.Fatal(err)
 	}
@@ -142,7 +166,7 @@ server {
 terraform {
   engine  = %[2]q
   install = "path"
-}
+%[3]s}
 forge "git" "local" { url = "file://%[1]s/git" }
 repository "infra" {
   forge   = "local"
@@ -154,7 +178,7 @@ repository "infra" {
     backend = { path = "%[1]s/state/{stack}.tfstate" }
   }
 }
-`, dir, engine.Name)
+`, dir, engine.Name, providers)
 	b.Setenv("PATH", filepath.Dir(engine.Path)+":"+os.Getenv("PATH"))
 	cfg, err := config.Parse(map[string][]byte{filepath.Join(dir, "plumbline.hcl"): []byte(conf)}, config.System{CPUs: 2, Hostname: "bench", Dir: dir})
 	if err != nil {
@@ -183,7 +207,7 @@ func (r *rig) write(b *testing.B, version int) {
 		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 			b.Fatal(err)
 		}
-		if err := os.WriteFile(path, []byte(stackFile(i, version)), 0o644); err != nil {
+		if err := os.WriteFile(path, []byte(r.file(i, version)), 0o644); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -203,17 +227,17 @@ func (r *rig) await(b *testing.B, done func() bool) {
 }
 
 // bare plans all stacks in a fresh checkout, two at a time.
-func (r *rig) bare(b *testing.B, engine testenv.Engine, round int) {
+func (r *rig) bare(b *testing.B, round int) {
 	dir, err := os.MkdirTemp(r.dir, "bare-")
 	if err != nil {
 		b.Fatal(err)
 	}
-	defer os.RemoveAll(dir)
+	defer func() { _ = os.RemoveAll(dir) }()
 	jobs := make(chan int, r.stacks)
 	for i := range r.stacks {
 		jobs <- i
 		path := filepath.Join(dir, fmt.Sprintf("s%03d/main.tf", i))
-		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, []byte(stackFile(i, round+1)), 0o644)); err != nil {
+		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, []byte(r.file(i, round+1)), 0o644)); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -227,8 +251,11 @@ func (r *rig) bare(b *testing.B, engine testenv.Engine, round int) {
 					{"init", "-input=false", "-no-color", fmt.Sprintf("-backend-config=path=%s/state/live/s%03d.tfstate", r.dir, i)},
 					{"plan", "-input=false", "-no-color", "-out=tfplan"}, {"show", "-json", "tfplan"},
 				} {
-					cmd := exec.Command(engine.Path, args...)
+					cmd := exec.Command(r.engine.Path, args...)
 					cmd.Dir, cmd.Env = in, []string{"PATH=" + os.Getenv("PATH"), "HOME=" + dir, "CHECKPOINT_DISABLE=1"}
+					if r.mirror != "" {
+						cmd.Env = append(cmd.Env, "TF_CLI_CONFIG_FILE="+filepath.Join(r.dir, "terraformrc"))
+					}
 					if out, err := cmd.CombinedOutput(); err != nil {
 						b.Errorf("%s: %v\n%s", args[0], err, out)
 					}
@@ -360,7 +387,7 @@ func BenchmarkIdleMemory(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	defer os.RemoveAll(dir)
+	defer func() { _ = os.RemoveAll(dir) }()
 	program, err := program()
 	if err != nil {
 		b.Fatal(err)

@@ -1,9 +1,11 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"text/tabwriter"
@@ -137,17 +139,15 @@ func repoAt(cmd *cobra.Command, dir string) (*git.Repo, func(), error) {
 	return repo, done, nil
 }
 
-// resolve turns what people write (a branch, a tag, a commit) into a commit of the mirror.
-func resolve(repo *git.Repo, refs map[string]string, name string) (string, error) {
-	for _, prefix := range []string{"", "refs/", "refs/heads/", "refs/tags/", "refs/remotes/"} {
-		if c, ok := refs[prefix+name]; ok {
-			return c, nil
-		}
+// resolve turns what people write (a branch, HEAD~3, a tag, a short commit) into a commit, as Git itself would.
+func resolve(ctx context.Context, dir, name string) (string, error) {
+	cmd := exec.CommandContext(ctx, "git", "rev-parse", "--verify", "--quiet", "--end-of-options", name+"^{commit}")
+	cmd.Dir = dir
+	out, err := cmd.Output()
+	if err != nil {
+		return "", usageError(fmt.Errorf("there is no commit %q in %s", name, dir))
 	}
-	if repo.Has(name) {
-		return name, nil
-	}
-	return "", usageError(fmt.Errorf("no branch, tag or commit %q here; give a branch, a tag or a full commit", name))
+	return strings.TrimSpace(string(out)), nil
 }
 
 func layoutAt(cmd *cobra.Command, repo *git.Repo, treeish string) (plumbline.Layout, error) {
@@ -173,15 +173,11 @@ func touchedBy(cmd *cobra.Command, dir, changed string) ([]plumbline.Touch, plum
 		return nil, plumbline.Layout{}, err
 	}
 	defer done()
-	refs, err := repo.Refs(cmd.Context())
+	from, err := resolve(cmd.Context(), dir, a)
 	if err != nil {
 		return nil, plumbline.Layout{}, err
 	}
-	from, err := resolve(repo, refs, a)
-	if err != nil {
-		return nil, plumbline.Layout{}, err
-	}
-	to, err := resolve(repo, refs, b)
+	to, err := resolve(cmd.Context(), dir, b)
 	if err != nil {
 		return nil, plumbline.Layout{}, err
 	}

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime/debug"
+	"strings"
 	"syscall"
 	_ "time/tzdata" // schedules name time zones; a container may have none
 
@@ -70,6 +71,10 @@ func run(ctx context.Context, args []string, in io.Reader, out, errOut io.Writer
 		return exit.code
 	}
 	fmt.Fprintln(errOut, err)
+	// cobra's own complaints about the number of arguments have no type.
+	if s := err.Error(); strings.HasPrefix(s, "accepts ") || strings.HasPrefix(s, "requires ") || strings.HasPrefix(s, "unknown command") {
+		return exitUsage
+	}
 	return exitFailed
 }
 
@@ -82,9 +87,19 @@ func newRoot(in io.Reader, out, errOut io.Writer) *cobra.Command {
 environment's branch and the right people have agreed to that very plan, and finds drift on a schedule.`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
-		Args:          cobra.NoArgs,
-		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return nil
+			}
+			hint := "`plumbline --help` lists the commands"
+			if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
+				hint = "did you mean " + strings.Join(near, " or ") + "?"
+			}
+			return usageError(fmt.Errorf("unknown command %q\n%s", args[0], hint))
+		},
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
+	root.SuggestionsMinimumDistance = 2
 	root.SetIn(in)
 	root.SetOut(out)
 	root.SetErr(errOut)

@@ -272,16 +272,19 @@ func scanForSecrets(t *testing.T, d *daemon, dir string, notes ...string) {
 		t.Errorf("only %d files were looked at", looked)
 	}
 	for _, r := range d.runs("") {
-		for _, args := range [][]string{{"runs", "show", r.ID.String()}, {"runs", "logs", r.ID.String()}, {"runs", "show", "--json", r.ID.String()}} {
-			out, _ := d.cli(args...)
-			look("plumbline "+strings.Join(args, " "), out)
-		}
-		if r.Plan != nil {
-			var plan json.RawMessage
-			if err := d.get("runs/"+r.ID.String()+"/plan", &plan); err != nil {
+		id := r.ID.String()
+		for _, path := range []string{"/api/v1/runs/" + id, "/api/v1/runs/" + id + "/log", "/api/v1/runs/" + id + "/plan", "/runs/" + id} {
+			body, err := d.fetch(path)
+			if err != nil && r.Plan != nil {
 				t.Error(err)
 			}
-			look("the plan of run "+r.ID.String(), string(plan))
+			look(path, body)
+		}
+		if r.Stack == "live/db" {
+			for _, args := range [][]string{{"runs", "show", id}, {"runs", "logs", id}, {"why", id}} {
+				out, _ := d.cli(args...)
+				look("plumbline "+strings.Join(args, " "), out)
+			}
 		}
 	}
 	dump, err := dumpDatabase(read(t, filepath.Join(dir, "plumbline.hcl")))

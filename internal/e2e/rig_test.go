@@ -112,10 +112,14 @@ func (o *output) String() string {
 	return o.b.String()
 }
 
+// quickExit spares a program with the race detector the second that it waits for late reports when it ends. The daemon is told to stop, and
+// has time enough.
+const quickExit = "GORACE=atexit_sleep_ms=20"
+
 // environ is what a test's program sees: the engine first on PATH, nothing of Terraform's own settings.
 func environ(engine testenv.Engine, extra ...string) []string {
 	env := []string{
-		"HOME=" + os.TempDir(), "PATH=" + filepath.Dir(engine.Path) + ":/usr/local/bin:/usr/bin:/bin", "GIT_CONFIG_GLOBAL=/dev/null", "NO_COLOR=1",
+		"HOME=" + os.TempDir(), "PATH=" + filepath.Dir(engine.Path) + ":/usr/local/bin:/usr/bin:/bin", "GIT_CONFIG_GLOBAL=/dev/null", "NO_COLOR=1", quickExit,
 		"GIT_AUTHOR_NAME=Dev", "GIT_AUTHOR_EMAIL=dev@example.com", "GIT_COMMITTER_NAME=Dev", "GIT_COMMITTER_EMAIL=dev@example.com",
 	}
 	return append(env, extra...)
@@ -204,7 +208,7 @@ func (d *daemon) cli(args ...string) (out string, code int) {
 	d.t.Helper()
 	cmd := exec.Command(program(d.t), args...)
 	cmd.Dir = d.dir
-	cmd.Env = append(os.Environ(), "PLUMBLINE_URL="+d.url, "PLUMBLINE_TOKEN="+d.token, "NO_COLOR=1")
+	cmd.Env = append(os.Environ(), "PLUMBLINE_URL="+d.url, "PLUMBLINE_TOKEN="+d.token, "NO_COLOR=1", quickExit)
 	b, err := cmd.CombinedOutput()
 	var exit *exec.ExitError
 	if err != nil && !errors.As(err, &exit) {
@@ -223,26 +227,34 @@ func (d *daemon) must(args ...string) string {
 	return out
 }
 
-// get asks the API.
-func (d *daemon) get(path string, into any) error {
-	req, err := http.NewRequestWithContext(context.Background(), http.MethodGet, d.url+"/api/v1/"+path, nil)
+// fetch gets a page or an answer of the API.
+func (d *daemon) fetch(path string) (string, error) {
+	req, err := http.NewRequestWithContext(context.Background(), http.MethodGet, d.url+path, nil)
 	if err != nil {
-		return err
+		return "", err
 	}
 	req.Header.Set("Authorization", "Bearer "+d.token)
 	res, err := http.DefaultClient.Do(req)
 	if err != nil {
-		return err
+		return "", err
 	}
-	defer res.Body.Close()
 	b, err := io.ReadAll(res.Body)
+	if err := errors.Join(err, res.Body.Close()); err != nil {
+		return "", err
+	}
+	if res.StatusCode != http.StatusOK {
+		return string(b), fmt.Errorf("%s: %s: %s", path, res.Status, b)
+	}
+	return string(b), nil
+}
+
+// get asks the API.
+func (d *daemon) get(path string, into any) error {
+	body, err := d.fetch("/api/v1/" + path)
 	if err != nil {
 		return err
 	}
-	if res.StatusCode != http.StatusOK {
-		return fmt.Errorf("%s: %s: %s", path, res.Status, b)
-	}
-	return json.Unmarshal(b, into)
+	return json.Unmarshal([]byte(body), into)
 }
 
 // runs lists runs, newest first.
