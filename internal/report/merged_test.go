@@ -82,7 +82,12 @@ func TestMergedNoteFails(t *testing.T) {
 	r.merge(&mr, "c1")
 	r.settle()
 	r.apply(id)
-	r.forge.Fault(forgetest.Outage)
+	r.forge.Fault(func(ctx context.Context, method string) error {
+		if method == "UpsertNote" {
+			return forgetest.Outage(ctx, method)
+		}
+		return nil
+	})
 	if _, _, err := r.r.Flush(t.Context()); err == nil {
 		t.Error("no error")
 	}

@@ -365,8 +365,8 @@ func (w *Watcher) destroyFrom(ctx context.Context, s plumbline.StackStatus, f fl
 	if s.Commit != "" && !s.NeverApplied {
 		return s.Commit, nil
 	}
-	if r := f.run(s.Stack.Name, plumbline.StateApproved, plumbline.StateApplying); r != nil {
-		return r.Commit, nil
+	if r := f.run(s.Stack.Name, plumbline.StateApproved); r != nil {
+		return r.Commit, nil // a worker may be quicker than this
 	}
 	if !s.Unsettled {
 		return "", nil

@@ -326,7 +326,17 @@ func TestDependencies(t *testing.T) {
 		t.Errorf("nothing in the deployment tells app when net is done: %+v", again)
 	}
 
-	// So it is for a deployment that a person asks for.
+	// So it is when nothing but a person's wish is the reason why net is applied, and for a deployment that a person asks for.
+	r.finish(net.ID, plumbline.Outcome{Applied: true}, nil)
+	r.applied(r.newest("production", "live/net").ID)
+	r.ask(plumbline.RequestDeploy, "production", "network")
+	r.poll()
+	r.applying(r.newest("production", "live/net").ID)
+	head = r.push("main", map[string]string{"live/app/main.tf": state + "# app 4\n"})
+	r.poll()
+	if app := r.newest("production", "live/app"); app.Commit != head || !slices.Equal(app.WaitsFor, []string{"live/net"}) {
+		t.Errorf("app at %s waits for %q", plumbline.Short(app.Commit), app.WaitsFor)
+	}
 	r.ask(plumbline.RequestDeploy, "production", "shop")
 	r.poll()
 	if app := r.newest("production", "live/app"); app.By != "ann" || !slices.Equal(app.WaitsFor, []string{"live/net"}) {

@@ -67,6 +67,7 @@ func TestRemovedHalfMade(t *testing.T) {
 	}{
 		{"queued", func(*rig, plumbline.RunID) {}, false},
 		{"plan failed", func(r *rig, id plumbline.RunID) { r.start(id); r.finish(id, failure(), nil) }, false},
+		{"approved", func(r *rig, id plumbline.RunID) { r.plan(id, digest); r.approve(id) }, true},
 		{"applying", (*rig).applying, true},
 		{"apply failed", func(r *rig, id plumbline.RunID) { r.applying(id); r.finish(id, failure(), nil) }, true},
 	} {

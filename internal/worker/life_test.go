@@ -99,6 +99,15 @@ func TestLeaseLost(t *testing.T) {
 				if after.Version != before.Version || after.Claim.Worker != "other" || after.State != plumbline.StatePlanning {
 					t.Errorf("a late worker writes: %+v", after)
 				}
+				names, err := r.blobs.List(t.Context(), "runs/")
+				if err != nil {
+					t.Error(err)
+				}
+				for _, n := range names {
+					if phase == plumbline.PhasePlan && strings.Contains(n, planFile) {
+						t.Errorf("a late worker seals %s", n)
+					}
+				}
 				r.gone(id)
 				d.end()
 			})
@@ -141,8 +150,9 @@ func TestWishes(t *testing.T) {
 			in(t, func(t *testing.T, r *rig) {
 				d := r.daemon()
 				id := r.started1(tt.phase, "a")
+				r.unready = 3 // it has just been started
 				r.update(id, tt.wish)
-				tick(2 * time.Second) // much less than a beat
+				tick(5 * time.Second) // less than a beat
 				r.interrupts(id, tt.told)
 				tick(2 * time.Minute)
 				r.interrupts(id, tt.told)

@@ -27,6 +27,7 @@ type machine struct {
 	cleared []plumbline.RunID
 	auto    func(job plumbline.Job) *plumbline.Outcome // ends a process at once; nil: a test does
 	do      func(job plumbline.Job) error              // fails Do
+	unready int                                        // interruptions that find no process yet
 }
 
 // process is a Terraform at work.
@@ -166,6 +167,10 @@ func (e *engine) Interrupt(run plumbline.RunID) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	p := e.procs[run]
+	if p != nil && e.unready > 0 {
+		e.unready--
+		return plumbline.ErrNotFound
+	}
 	if p == nil || !p.alive() || e.isDead() {
 		return plumbline.ErrNotFound
 	}
