@@ -162,6 +162,9 @@ func TestKillEverythingInApply(t *testing.T) {
 	made := strings.Count(readIf(filepath.Join(dir, "world/made")), "\n")
 	d.again(env)
 	d.await("kind=deploy", "lab/lab/slow", plumbline.StateInterrupted)
+	if out := d.must("runs", "show", run.ID.String()); !strings.Contains(out, "terraform_data.x0") {
+		t.Errorf("runs show does not say what was made:\n%s", out)
+	}
 	if out := d.must("why", run.ID.String()); !strings.Contains(out, "retry") {
 		t.Errorf("why does not say what to do:\n%s", out)
 	}

@@ -119,7 +119,7 @@ func (h *Host) Leftovers(ctx context.Context) ([]plumbline.Job, error) {
 // returns how it ended. Meanwhile new parts of its log go to log; a Host passes each part on once, a new Host begins anew.
 //
 // When ctx ends, Do detaches: it returns the context's error, and the process goes on. plumbline.ErrLost: the process is gone and
-// has left no result. plumbline.ErrConflict: another phase of the run is still at work.
+// has left no result; of an apply, Created is what its events say was done. plumbline.ErrConflict: another phase of the run is still at work.
 func (h *Host) Do(ctx context.Context, job plumbline.Job, log io.Writer) (plumbline.Outcome, error) {
 	f, err := h.attach(job)
 	if err != nil {
@@ -147,7 +147,8 @@ func (h *Host) Do(ctx context.Context, job plumbline.Job, log io.Writer) (plumbl
 	}
 	out, err := readResult(f.dir)
 	if err != nil {
-		return plumbline.Outcome{}, f.lost(err)
+		lost := f.lost(err)
+		return plumbline.Outcome{Created: f.made()}, lost
 	}
 	return out, nil
 }
@@ -335,6 +336,25 @@ func (f *following) pass(log io.Writer) int64 {
 	n, _ := io.Copy(log, file)
 	f.copied += n
 	return n
+}
+
+// made is what the events of a lost apply say was done: the only record of objects that the state may not know. The last line may be half
+// a line.
+func (f *following) made() []plumbline.Created {
+	if f.job.Phase != plumbline.PhaseApply {
+		return nil
+	}
+	b, err := os.ReadFile(filepath.Join(f.dir, eventsFile))
+	if err != nil {
+		return nil
+	}
+	var out []plumbline.Created
+	for line := range bytes.Lines(b) {
+		if e, ok := terraform.ParseEvent(bytes.TrimSpace(line)); ok && e.Done != nil {
+			out = append(out, *e.Done)
+		}
+	}
+	return out
 }
 
 // lost is the error for a process that left no result. What it started goes with it.

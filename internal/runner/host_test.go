@@ -108,6 +108,19 @@ func TestKilledRunner(t *testing.T) {
 		if out, err := s.host.Do(t.Context(), applyOf(j), &strings.Builder{}); !errors.Is(err, plumbline.ErrLost) {
 			t.Errorf("Do again = %s, %v", describe(out), err)
 		}
+		events := filepath.Join(s.host.Dir(j.Run), "events.jsonl")
+		f, err := os.OpenFile(events, os.O_APPEND|os.O_WRONLY, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		done := `{"@level":"info","@message":"x.y: Creation complete","type":"apply_complete","hook":{"resource":{"addr":"x.y"},"action":"create","id_key":"id","id_value":"i-1"}}`
+		_, err = fmt.Fprint(f, done, "\n", done[:40])
+		if err := errors.Join(err, f.Close()); err != nil {
+			t.Fatal(err)
+		}
+		if out, _ := s.host.Do(t.Context(), applyOf(j), &strings.Builder{}); len(out.Created) != 2 || out.Created[0].Address != "terraform_data.first" || out.Created[1] != (plumbline.Created{Address: "x.y", Action: plumbline.ActionCreate, ID: "i-1"}) {
+			t.Errorf("what the lost apply had made: %+v", out.Created)
+		}
 		if err := s.host.Clear(j.Run); err != nil {
 			t.Error(err)
 		}

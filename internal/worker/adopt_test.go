@@ -156,6 +156,19 @@ func TestLostAgain(t *testing.T) {
 	})
 }
 
+// TestLostApplyKeepsItsRecord: what a killed apply is known to have made is told with the run, since the state may not know of it.
+func TestLostApplyKeepsItsRecord(t *testing.T) {
+	in(t, func(t *testing.T, r *rig) {
+		d := r.daemon()
+		id := r.started1(plumbline.PhaseApply, "a")
+		r.killed(id)
+		if run := r.is(id, plumbline.StateInterrupted); len(run.Created) != 1 || run.Created[0].ID != "i-1" || run.Failure == nil {
+			t.Errorf("%+v", run)
+		}
+		d.end()
+	})
+}
+
 // TestDatabaseAway: while the store is out of reach an apply goes on and its result is written when it is back; a plan, which somebody
 // else may have by then, is stopped.
 func TestDatabaseAway(t *testing.T) {

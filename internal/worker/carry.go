@@ -42,7 +42,7 @@ func (w *Worker) carry(ctx, drain context.Context, run plumbline.Run, job plumbl
 	me.settled.Store(true)
 	switch {
 	case errors.Is(err, plumbline.ErrLost):
-		return w.processLost(ctx, run, job, err, log)
+		return w.processLost(ctx, run, job, out.Created, err, log)
 	case err != nil:
 		return fmt.Errorf("run %s: %w", run.ID, err)
 	case job.Phase == plumbline.PhasePlan && me.lost.Load():

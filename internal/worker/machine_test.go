@@ -145,6 +145,9 @@ func (e *engine) Do(ctx context.Context, job plumbline.Job, log io.Writer) (plum
 		return plumbline.Outcome{}, err
 	}
 	if p.lost {
+		if p.job.Phase == plumbline.PhaseApply {
+			return plumbline.Outcome{Created: []plumbline.Created{{Address: "a.b", ID: "i-1"}}}, fmt.Errorf("killed: %w", plumbline.ErrLost)
+		}
 		return plumbline.Outcome{}, fmt.Errorf("killed: %w", plumbline.ErrLost)
 	}
 	return p.out, nil

@@ -79,8 +79,8 @@ func (w *Worker) giveBack(ctx context.Context, run plumbline.Run, log *zap.Logge
 const lostTries = 3
 
 // processLost settles a run whose process has gone and left no result: a plan is queued again; an apply is interrupted, the same as when
-// a machine goes away, and known at once. Its directory stays until it is swept: the record of what it made is in there.
-func (w *Worker) processLost(ctx context.Context, run plumbline.Run, job plumbline.Job, lost error, log *zap.Logger) error {
+// a machine goes away, and known at once, with what it is known to have made: the state may not know of it.
+func (w *Worker) processLost(ctx context.Context, run plumbline.Run, job plumbline.Job, made []plumbline.Created, lost error, log *zap.Logger) error {
 	log.Warn("process lost", zap.Error(lost))
 	_, err := w.update(ctx, run.ID, func(r *plumbline.Run, now time.Time) error {
 		switch {
@@ -91,6 +91,9 @@ func (w *Worker) processLost(ctx context.Context, run plumbline.Run, job plumbli
 				Kind: plumbline.FailInternal, Next: "Look whether the machine has enough memory; " + again(run),
 				Text: fmt.Sprintf("The process that planned %s was killed before it could say how it ended, at attempt %d.", r.Stack.Name, r.Attempt),
 			}}, nil, now)
+		}
+		if len(made) > 0 {
+			r.Created = made
 		}
 		r.LeaseUntil = now
 		return r.Expire(now)

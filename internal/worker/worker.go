@@ -36,7 +36,7 @@ type Source interface {
 type Engine interface {
 	Dir(run plumbline.RunID) string
 	// Do starts the job, or attaches to it when it is going on already, and returns how it ended. When ctx ends it detaches: the
-	// process goes on. plumbline.ErrLost: the process is gone without a result.
+	// process goes on. plumbline.ErrLost: the process is gone without a result; of an apply, Created is what it is known to have done.
 	Do(ctx context.Context, job plumbline.Job, log io.Writer) (plumbline.Outcome, error)
 	// Interrupt asks the process to stop. plumbline.ErrNotFound: there is none, not yet or not any more.
 	Interrupt(run plumbline.RunID) error
