@@ -55,12 +55,20 @@ func (s *Store) MergeRequest(ctx context.Context, repo, id string) (plumbline.Me
 	return mr, err
 }
 
-// MergeRequests returns the merge requests in a state, or all for "", the latest changed first.
+// endedMRs is how many merge requests that have ended are listed at most: a repository gathers them for years.
+const endedMRs = 500
+
+// MergeRequests returns the merge requests in a state, or all for "", the latest changed first. Of those
+// merged, or those closed, only the latest 500.
 func (s *Store) MergeRequests(ctx context.Context, repo string, state plumbline.MRState) ([]plumbline.MergeRequest, error) {
 	var w where
 	w.and("repository = ?", repo)
 	w.eq("state", string(state))
-	return collect(ctx, s.read, scanMR, `SELECT id, doc FROM merge_request`+w.String()+` ORDER BY updated DESC, id`, w.args...)
+	most := ""
+	if state == plumbline.MRMerged || state == plumbline.MRClosed {
+		most = fmt.Sprintf(" LIMIT %d", endedMRs)
+	}
+	return collect(ctx, s.read, scanMR, `SELECT id, doc FROM merge_request`+w.String()+` ORDER BY updated DESC, id`+most, w.args...)
 }
 
 func scanMR(row scanner) (plumbline.MergeRequest, error) {
