@@ -20,7 +20,7 @@ help: ## list the targets
 
 .PHONY: build
 build: ## build bin/plumbline
-	CGO_ENABLED=0 go build -trimpath -o bin/plumbline ./cmd/plumbline
+	CGO_ENABLED=0 go build -trimpath -o bin/plumbline ./cmd/plumbline ./internal/discover
 
 .PHONY: tools
 tools: test-tools ## install what the checks and tests need: an engine, a provider, PostgreSQL, linters
@@ -53,7 +53,7 @@ e2e: ## the tests that need a real Gitea and both engines
 
 .PHONY: bench
 bench: test-tools ## measure, and print a table
-	go test -run '^$$' -bench . -benchtime 1x -timeout 30m $(ARGS) ./cmd/plumbline
+	go test -run '^$$' -bench . -benchtime 1x -timeout 30m $(ARGS) ./cmd/plumbline ./internal/discover
 
 .PHONY: demo
 demo: build ## try Plumbline on this machine, with a sample repository
