@@ -193,7 +193,7 @@ func (d *daemon) repository(repo plumbline.Repository, caches *git.Cache, docs p
 		}
 		return fmt.Sprintf("%d told", told), next, err
 	})
-	d.report[repo.Name].rest = 3
+	d.report[repo.Name].rest = 8
 	return nil
 }
 

@@ -115,8 +115,8 @@ func (c *chunkWriter) Close() error {
 // newLog is the log of one phase.
 func (w *Worker) newLog(ctx context.Context, run plumbline.Run, job plumbline.Job) *chunkWriter {
 	ctx = context.WithoutCancel(ctx)
-	// The fence keeps a late worker from writing over the log of the one that took its place.
-	claim := fmt.Sprintf("runs/%d/%d/log/%s-%d-", run.ID, run.Attempt, job.Phase, run.Claim.Fence)
+	// One directory per run: making one, durably, costs more than all that is written into it. The fence keeps a late worker from writing over the log of the one that took its place.
+	claim := fmt.Sprintf("runs/%d/%d-%d-log-%s-", run.ID, run.Attempt, run.Claim.Fence, job.Phase)
 	return &chunkWriter{
 		every: time.Second,
 		load: func() (seq int, kept int64, others bool, err error) {

@@ -174,7 +174,7 @@ type keeper struct {
 
 func (k *keeper) keep(ctx context.Context, out plumbline.Outcome) (err error) {
 	// The fence keeps a late worker's artifacts apart from those of the one that took its place.
-	prefix := fmt.Sprintf("runs/%d/%d/%d-", k.run.ID, k.run.Attempt, k.run.Claim.Fence)
+	prefix := fmt.Sprintf("runs/%d/%d-%d-", k.run.ID, k.run.Attempt, k.run.Claim.Fence)
 	if out.Plan != nil && out.Failure == nil && k.info == nil {
 		info := out.Plan.Info()
 		doc, err := json.Marshal(out.Plan)
