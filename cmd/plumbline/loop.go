@@ -48,7 +48,7 @@ type loop struct {
 	round func(ctx context.Context) (result string, next time.Time, err error)
 	knock chan struct{} // buffered by one
 	retry time.Duration // after an error, doubled up to maxRetry
-	rest  float64       // after a round, it is deaf for this many times what the round took, at most a second: a loop that is woken by every change must not take the machine
+	rest  float64       // after a round, it is deaf for this many times what the round took, at most 150 ms: a loop that is woken by every change must not take the machine
 }
 
 const maxRetry = 5 * time.Minute
@@ -93,7 +93,7 @@ func (l *loop) run(ctx context.Context, ls *lamps, log *zap.Logger) {
 		}
 		v.Next = next
 		ls.set(v)
-		if pause := min(time.Duration(l.rest*float64(v.Took)), time.Second); pause > 0 && err == nil {
+		if pause := min(time.Duration(l.rest*float64(v.Took)), 150*time.Millisecond); pause > 0 && err == nil {
 			sleep(ctx, pause)
 		}
 		l.wait(ctx, next, err != nil)
