@@ -20,7 +20,7 @@ help: ## list the targets
 
 .PHONY: build
 build: ## build bin/plumbline
-	CGO_ENABLED=0 go build -trimpath -o bin/plumbline ./cmd/plumbline ./internal/discover
+	CGO_ENABLED=0 go build -trimpath -o bin/plumbline ./cmd/plumbline
 
 .PHONY: tools
 tools: test-tools ## install what the checks and tests need: an engine, a provider, PostgreSQL, linters
