@@ -22,12 +22,10 @@ func TestScripts(t *testing.T) {
 		Dir:           "../../testdata/script",
 		UpdateScripts: *update,
 		Setup: func(env *testscript.Env) error {
-			for _, kv := range []string{
-				"GIT_CONFIG_GLOBAL=" + os.DevNull, "GIT_AUTHOR_NAME=Dev", "GIT_AUTHOR_EMAIL=dev@example.com", "GIT_COMMITTER_NAME=Dev", "GIT_COMMITTER_EMAIL=dev@example.com",
-				"PLUMBLINE_URL=http://127.0.0.1:9",
-			} {
-				env.Vars = append(env.Vars, kv)
-			}
+			env.Vars = append(env.Vars,
+				"GIT_CONFIG_GLOBAL="+os.DevNull, "GIT_AUTHOR_NAME=Dev", "GIT_AUTHOR_EMAIL=dev@example.com", "GIT_COMMITTER_NAME=Dev",
+				"GIT_COMMITTER_EMAIL=dev@example.com", "PLUMBLINE_URL=http://127.0.0.1:9",
+			)
 			return nil
 		},
 	})
