@@ -161,8 +161,27 @@ func begin(t *testing.T, h *Host, j plumbline.Job) *started {
 		defer close(s.done)
 		s.out, s.err = h.Do(context.WithoutCancel(t.Context()), j, s)
 	}()
-	t.Cleanup(func() { <-s.done })
+	t.Cleanup(func() {
+		if t.Failed() {
+			_ = h.Interrupt(j.Run) // a test that gave up half-way must not wait for what it has left running
+		}
+		<-s.done
+	})
 	return s
+}
+
+// until polls for what tells nobody when it happens.
+func until(t *testing.T, what string, done func() bool) {
+	t.Helper()
+	deadline, tick := time.After(patience), time.NewTicker(5*time.Millisecond)
+	defer tick.Stop()
+	for !done() {
+		select {
+		case <-deadline:
+			t.Fatalf("not in %s: %s", patience, what)
+		case <-tick.C:
+		}
+	}
 }
 
 func (s *started) Write(p []byte) (int, error) {

@@ -93,9 +93,8 @@ func TestKilledRunner(t *testing.T) {
 		if !ok {
 			t.Fatal("nobody holds the lock")
 		}
-		if got := session(t, p); len(got) < 3 { // the runner, the engine, sleep
-			t.Fatalf("the session of %v is %v", p, got)
-		}
+		// The runner, the engine, sleep, which is started just after it is announced.
+		until(t, "three processes are at work", func() bool { return len(session(t, p)) >= 3 })
 		if err := syscall.Kill(p.pid, syscall.SIGKILL); err != nil {
 			t.Fatal(err)
 		}
