@@ -32,8 +32,8 @@ import (
 
 // program is the real program, built once.
 var program = sync.OnceValues(func() (string, error) {
-	dir, err := os.MkdirTemp("", "pl-bench-")
-	if err != nil {
+	dir := filepath.Join(os.TempDir(), "plumbline-bench") // the next run builds over it
+	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return "", err
 	}
 	path := filepath.Join(dir, "plumbline")
