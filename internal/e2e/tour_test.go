@@ -16,12 +16,19 @@ import (
 // TestDemoTour does by itself what the demo's text proposes: a proposal, its note, the merge, the approval, a change behind Terraform's back,
 // its discovery and correction, and the way back.
 func TestDemoTour(t *testing.T) {
-	engine := testenv.Engines(t)[0]
+	for _, engine := range testenv.Engines(t) {
+		t.Run(engine.Name, func(t *testing.T) { tour(t, engine) })
+	}
+}
+
+func tour(t *testing.T, engine testenv.Engine) {
 	dir := tempDir(t)
 	say := func(format string, args ...any) { t.Logf("── "+format, args...) }
 
 	say("plumbline demo: one process, nothing to configure")
-	d := start(t, dir, environ(engine), "demo", "--dir", dir, "--listen", "127.0.0.1:0", "--providers", testenv.ProviderMirror(t))
+	// The demo takes what it finds first: only this engine is on its PATH, as far as a test can tell.
+	path := "PATH=" + filepath.Dir(engine.Path) + ":/usr/bin:/bin"
+	d := start(t, dir, environ(engine, path), "demo", "--dir", dir, "--listen", "127.0.0.1:0", "--providers", testenv.ProviderMirror(t))
 	for _, stack := range []string{"staging/live/monitoring", "production/live/monitoring"} {
 		d.await("kind=deploy", stack, plumbline.StateApplied)
 	}
