@@ -146,7 +146,13 @@ func journey(t *testing.T, engine testenv.Engine, database func(string) string, 
 		return nil
 	})
 	eventually(t, "the merge commit's statuses tell it", time.Minute, func() error {
-		return statusesAre(repo.Statuses(t, merged), "success", "plumbline/production/live/net")
+		have := repo.Statuses(t, merged)
+		for _, context := range []string{"plumbline/production/live/net", "plumbline/lab/lab/one"} {
+			if !strings.HasPrefix(have[context].Description, "applied") {
+				return fmt.Errorf("%s says %q", context, have[context].Description)
+			}
+		}
+		return statusesAre(have, "success", "plumbline/production/live/net", "plumbline/lab/lab/one")
 	})
 	if n := len(repo.Comments(t, pull.Number)); n != 1 {
 		t.Fatalf("%d notes after the merge", n)
@@ -250,6 +256,13 @@ func scanForSecrets(t *testing.T, d *daemon, dir string, notes ...string) {
 					t.Errorf("a planted secret is in %s: …%q…", where, s[max(0, i-80):min(len(s), i+len(form)+20)])
 				}
 			}
+		}
+	}
+	// A scan that looked for values which never went through would find nothing either.
+	state := read(t, filepath.Join(dir, "state/db.tfstate"))
+	for _, secret := range []string{password, pin} {
+		if !strings.Contains(state, secret) {
+			t.Errorf("%q never reached Terraform: the scan proves nothing", secret)
 		}
 	}
 	for i, n := range notes {
