@@ -23,11 +23,13 @@ const module = "github.com/plumbline/plumbline/"
 var edges = map[string]map[string]string{
 	"internal/plumbline": {}, // the domain: everybody may know it, it knows nobody
 
+	"internal/diff": {"internal/plumbline": "lays out its changes; as pure as the domain"},
+
 	// The stages meet in the store, which each sees through an interface of its own.
 	"internal/watch":  {"internal/plumbline": "the domain"},
 	"internal/worker": {"internal/plumbline": "the domain"},
-	"internal/report": {"internal/plumbline": "the domain"},
-	"internal/web":    {"internal/plumbline": "the domain"},
+	"internal/report": {"internal/plumbline": "the domain", "internal/diff": "a change reads the same wherever it is shown"},
+	"internal/web":    {"internal/plumbline": "the domain", "internal/diff": "a change reads the same wherever it is shown"},
 	"internal/web/preview": {
 		"internal/plumbline": "canned domain values",
 		"internal/web":       "shows its pages",

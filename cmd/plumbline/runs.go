@@ -232,12 +232,20 @@ func domainPlan(p web.PlanJSON) plumbline.Plan {
 		}
 		return out
 	}
-	out := plumbline.Plan{Digest: p.Digest, Engine: p.Engine, Version: p.Version, Summary: p.Summary, NoState: p.NoState, Errored: p.Errored, Truncated: p.Truncated}
-	for _, c := range p.Changes {
-		out.Changes = append(out.Changes, plumbline.Change{
-			Address: c.Address, Previous: c.Previous, Type: c.Type, Provider: c.Provider, Action: c.Action, Reason: c.Reason, Deposed: c.Deposed,
-			Importing: c.Importing, ReplacePaths: c.ReplacePaths, Attributes: attributes(c.Attributes),
-		})
+	out := plumbline.Plan{Digest: p.Digest, Keyed: p.Keyed, Engine: p.Engine, Version: p.Version, Summary: p.Summary, NoState: p.NoState, Errored: p.Errored, Partial: p.Partial, Truncated: p.Truncated}
+	changes := func(in []web.ChangeJSON) []plumbline.Change {
+		var out []plumbline.Change
+		for _, c := range in {
+			out = append(out, plumbline.Change{
+				Address: c.Address, Previous: c.Previous, Type: c.Type, Provider: c.Provider, Action: c.Action, Reason: c.Reason, Deposed: c.Deposed,
+				Importing: c.Importing, ReplacePaths: c.ReplacePaths, Attributes: attributes(c.Attributes),
+			})
+		}
+		return out
+	}
+	out.Changes, out.Drift, out.Deferred = changes(p.Changes), changes(p.Drift), changes(p.Deferred)
+	for _, c := range p.Checks {
+		out.Checks = append(out.Checks, plumbline.Check(c))
 	}
 	for _, c := range p.Outputs {
 		out.Outputs = append(out.Outputs, plumbline.OutputChange(c))

@@ -256,8 +256,8 @@ func TestExplain(t *testing.T) {
 	golden(t, "testdata/explain.golden", b.String())
 }
 
-// TestDiffLines keeps what a change looks like.
-func TestDiffLines(t *testing.T) {
+// TestActions keeps the words for what happens to a resource.
+func TestActions(t *testing.T) {
 	var b strings.Builder
 	p := Plan{
 		Changes: []Change{
@@ -272,14 +272,9 @@ func TestDiffLines(t *testing.T) {
 		Outputs: []OutputChange{{Name: "a", Action: ActionUpdate, Before: "1", After: "2"}, {Name: "s", Action: ActionCreate, After: Masked, Sensitive: true}},
 	}
 	for _, c := range p.Changes {
-		for _, l := range c.Lines() {
-			fmt.Fprintf(&b, "%-3s %t %s  # %s\n", l.Sign, l.Head, l.Text, l.Note)
-		}
+		fmt.Fprintf(&b, "%-3s %s is %s  # %s\n", c.Action.Sign(), c.Address, c.Action.Verb(), c.Remark())
 	}
-	for _, o := range p.Outputs {
-		fmt.Fprintf(&b, "%-3s %s\n", o.Lines()[0].Sign, o.Lines()[0].Text)
-	}
-	golden(t, "testdata/diff.golden", b.String())
+	golden(t, "testdata/actions.golden", b.String())
 	if !p.HasChanges() || (Plan{}).HasChanges() {
 		t.Error("HasChanges")
 	}

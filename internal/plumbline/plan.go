@@ -9,16 +9,37 @@ import (
 // sensitive are Masked before a Plan exists.
 type Plan struct {
 	Digest    string // hex SHA-256 of the canonical change set
+	Keyed     bool   // the digest covers sensitive values: it compares only with digests made with the same key
 	Engine    string // "terraform" or "tofu"
 	Version   string // the engine's
 	Summary   Summary
-	Changes   []Change // managed resources that are not no-ops, sorted by address
+	Changes   []Change // managed resources that are not no-ops, and actions that are invoked, sorted by address
 	Outputs   []OutputChange
 	Drift     []Change // what Terraform saw changed outside since the last state, sorted by address
+	Deferred  []Change // what this plan leaves to a later one, sorted by address; applying it does none of it
+	Checks    []Check  // of the configuration's own, those that did not pass, sorted by address
 	NoState   bool     // there was no state, or an empty one: the stack was never applied here
 	Errored   bool     // Terraform could not finish the plan
+	Partial   bool     // after it another plan is needed, to reach what the configuration asks for
 	Truncated bool     // attribute details were left out because of the size
 }
+
+// Check is a condition of the configuration (a check block, a pre- or postcondition, a variable's validation) that did not pass.
+type Check struct {
+	Address  string      // of the object that has it, as Terraform shows it
+	Status   CheckStatus // never a pass
+	Problems []string    // the configuration's own error messages
+}
+
+// CheckStatus is what became of a check.
+type CheckStatus string
+
+// The states of a check that did not pass (https://developer.hashicorp.com/terraform/internals/json-format#checks-representation).
+const (
+	CheckFailed  CheckStatus = "fail"
+	CheckErrored CheckStatus = "error"
+	CheckUnknown CheckStatus = "unknown" // it can be told only after the apply
+)
 
 // HasChanges reports whether applying would do anything. Counting creates, updates and deletes is not enough:
 // moves, imports and forgets count nowhere in Terraform's own summary.
@@ -35,6 +56,8 @@ const (
 	ActionReplace      Action = "replace"       // destroyed, then created
 	ActionReplaceFirst Action = "create-delete" // created, then the old one destroyed
 	ActionForget       Action = "forget"        // leaves the state, stays in reality
+	ActionForgetCreate Action = "forget-create" // the old one leaves the state and stays in reality, a new one is created
+	ActionInvoke       Action = "invoke"        // an action of a provider is run; it leaves nothing in the state
 	ActionNoOp         Action = "no-op"         // only moved or imported
 	ActionRead         Action = "read"
 )
@@ -52,14 +75,18 @@ type Change struct {
 	Type         string
 	Provider     string
 	Action       Action
-	Reason       string // Terraform's action_reason
+	Reason       string // Terraform's action_reason; for ActionInvoke what triggers it; for a deferred change why it is
 	Deposed      string
 	Importing    string // id
 	ReplacePaths []string
-	Attributes   []Attribute // changed ones, sorted by path
+	Attributes   []Attribute // changed ones; members of objects by name, elements of lists by index
 }
 
-// Attribute is one changed attribute. Before and After are JSON, or Masked, or "" for absent.
+// Attribute is one changed attribute, at its leaf: `tags["a.b"]`, `ingress[0].from_port`. Before and After are values: JSON, or Masked,
+// or what [TooLong] makes of a value that is too long to be kept, or "" where there is nothing.
+//
+// Elements of lists that are on both sides are told by what they hold, not by their index: when the first of three goes away, the other two
+// have not changed. An index is the one that the element has in the list where it is, after if in both.
 type Attribute struct {
 	Path      string
 	Before    string
@@ -67,7 +94,14 @@ type Attribute struct {
 	Sensitive bool
 	Unknown   bool // known after apply
 	Forces    bool // forces replacement
+	Whole     int  // length of the part of Path that is wholly new or goes away wholly, such as a list element; 0: what is around it stays
 }
+
+// TooLong stands for a value that is too long to be kept: its size, and a hash by which it can be told from others. Like Masked it is not JSON.
+func TooLong(size int, hash string) string { return fmt.Sprintf("(%d bytes, hash %s)", size, hash) }
+
+// IsJSON reports whether a value of an Attribute or OutputChange is JSON, and not one of the words that stand for one.
+func IsJSON(value string) bool { return value != "" && value[0] != '(' }
 
 // OutputChange is a change of a root module's output value.
 type OutputChange struct {
@@ -88,6 +122,7 @@ type Summary struct {
 	Move    int `json:"move"`
 	Import  int `json:"import"`
 	Forget  int `json:"forget"`
+	Invoke  int `json:"invoke"`
 	Output  int `json:"output"`
 }
 
@@ -95,7 +130,7 @@ type Summary struct {
 func (s Summary) Add(o Summary) Summary {
 	return Summary{
 		Create: s.Create + o.Create, Update: s.Update + o.Update, Delete: s.Delete + o.Delete, Replace: s.Replace + o.Replace,
-		Move: s.Move + o.Move, Import: s.Import + o.Import, Forget: s.Forget + o.Forget, Output: s.Output + o.Output,
+		Move: s.Move + o.Move, Import: s.Import + o.Import, Forget: s.Forget + o.Forget, Invoke: s.Invoke + o.Invoke, Output: s.Output + o.Output,
 	}
 }
 
@@ -122,6 +157,9 @@ func (s Summary) String() string {
 	long(s.Move, "moved")
 	long(s.Import, "imported")
 	long(s.Forget, "forgotten")
+	if s.Invoke > 0 {
+		parts = append(parts, map[bool]string{true: "1 action", false: fmt.Sprintf("%d actions", s.Invoke)}[s.Invoke == 1])
+	}
 	if s.Output > 0 && len(parts) == 0 {
 		long(s.Output, "output")
 	}

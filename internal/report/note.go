@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/plumbline/plumbline/internal/diff"
 	"github.com/plumbline/plumbline/internal/plumbline"
 )
 
@@ -330,7 +331,7 @@ func stackDetails(b *strings.Builder, d NoteData, r NoteRow, level detail) {
 		if (level >= detailNoCreates && c.Action == plumbline.ActionCreate) || (level >= detailDestroys && !c.Action.Destroys()) {
 			continue
 		}
-		ls := c.Lines()
+		ls := diff.Change(c)
 		if level >= detailNoAttrs && c.Action == plumbline.ActionCreate {
 			ls = ls[:1]
 		}
@@ -340,7 +341,7 @@ func stackDetails(b *strings.Builder, d NoteData, r NoteRow, level detail) {
 	}
 	if level < detailDestroys {
 		for _, o := range r.Plan.Outputs {
-			for _, l := range o.Lines() {
+			for _, l := range diff.Output(o) {
 				lines = append(lines, diffLine(l))
 			}
 		}
@@ -354,13 +355,13 @@ func stackDetails(b *strings.Builder, d NoteData, r NoteRow, level detail) {
 }
 
 // diffLine puts the sign where forges colour a line by it: "!" for changes, in GitHub's and GitLab's diff highlighting.
-func diffLine(l plumbline.DiffLine) string {
+func diffLine(l diff.Line) string {
 	sign := l.Sign
 	if sign == "~" {
 		sign = "!"
 	}
 	indent := "   "
-	if l.Head {
+	if l.Depth == 0 {
 		indent = " "
 		if len(sign) == 1 {
 			indent = "   "

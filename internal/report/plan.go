@@ -6,6 +6,7 @@ import (
 	"io"
 	"strings"
 
+	"github.com/plumbline/plumbline/internal/diff"
 	"github.com/plumbline/plumbline/internal/plumbline"
 )
 
@@ -34,7 +35,7 @@ func Text(w io.Writer, plans []NamedPlan, colour bool) error {
 		fmt.Fprintf(&b, "%s: %s\n", oneLine(p.Name), p.Plan.Summary)
 		for _, l := range planLines(p.Plan) {
 			indent := "  "
-			if !l.Head {
+			if l.Depth > 0 {
 				indent = "      "
 			}
 			s := fmt.Sprintf("%s%-3s %s", indent, l.Sign, oneLine(l.Text))
@@ -55,17 +56,17 @@ func Text(w io.Writer, plans []NamedPlan, colour bool) error {
 }
 
 // planLines are a plan's lines, what is dangerous first.
-func planLines(p plumbline.Plan) []plumbline.DiffLine {
-	var out []plumbline.DiffLine
+func planLines(p plumbline.Plan) []diff.Line {
+	var out []diff.Line
 	for _, dangerous := range []bool{true, false} {
 		for _, c := range p.Changes {
 			if c.Action.Destroys() == dangerous {
-				out = append(out, c.Lines()...)
+				out = append(out, diff.Change(c)...)
 			}
 		}
 	}
 	for _, o := range p.Outputs {
-		out = append(out, o.Lines()...)
+		out = append(out, diff.Output(o)...)
 	}
 	return out
 }

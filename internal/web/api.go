@@ -70,7 +70,7 @@ func (s *Server) apiPlan(w http.ResponseWriter, r *http.Request, _ Identity) err
 	case p == nil:
 		return refuse(plumbline.ErrNotFound, "", "The plan of run %s is not kept any more.", run.ID)
 	}
-	return writeJSON(w, http.StatusOK, planJSON(*p))
+	return writeJSON(w, http.StatusOK, NewPlanJSON(*p))
 }
 
 func (s *Server) decided(w http.ResponseWriter, run plumbline.Run, err error) error {

@@ -203,10 +203,12 @@ func changeJSON(c plumbline.Change) ChangeJSON {
 	}
 }
 
-func planJSON(p plumbline.Plan) PlanJSON {
+// NewPlanJSON is a plan as the API and the command line give it to programs.
+func NewPlanJSON(p plumbline.Plan) PlanJSON {
 	return PlanJSON{
-		Digest: p.Digest, Engine: p.Engine, Version: p.Version, Summary: p.Summary, NoState: p.NoState, Errored: p.Errored, Truncated: p.Truncated,
+		Digest: p.Digest, Keyed: p.Keyed, Engine: p.Engine, Version: p.Version, Summary: p.Summary, NoState: p.NoState, Errored: p.Errored, Partial: p.Partial, Truncated: p.Truncated,
 		Changes: convert(p.Changes, changeJSON), Outputs: convert(p.Outputs, outputJSON), Drift: convert(p.Drift, changeJSON),
+		Deferred: convert(p.Deferred, changeJSON), Checks: convert(p.Checks, func(c plumbline.Check) CheckJSON { return CheckJSON(c) }),
 	}
 }
 

@@ -14,6 +14,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"github.com/plumbline/plumbline/internal/diff"
 	"github.com/plumbline/plumbline/internal/plumbline"
 )
 
@@ -348,19 +349,19 @@ func anchor(c plumbline.Change) string {
 }
 
 // diffHTML is the body of a change's diff. It is built by hand because a large plan has ten thousands of lines.
-func diffHTML(c plumbline.Change) template.HTML { return linesHTML(c.Lines()[1:]) }
+func diffHTML(c plumbline.Change) template.HTML { return linesHTML(diff.Change(c)[1:]) }
 
 func outputsHTML(outputs []plumbline.OutputChange) template.HTML {
-	var lines []plumbline.DiffLine
+	var lines []diff.Line
 	for _, o := range outputs {
-		lines = append(lines, o.Lines()...)
+		lines = append(lines, diff.Output(o)...)
 	}
 	return linesHTML(lines)
 }
 
 var diffClass = map[string]string{"+": "add", "-": "del", "~": "chg", "-/+": "del", "+/-": "del"}
 
-func linesHTML(lines []plumbline.DiffLine) template.HTML {
+func linesHTML(lines []diff.Line) template.HTML {
 	var b strings.Builder
 	for _, l := range lines {
 		class := diffClass[l.Sign]

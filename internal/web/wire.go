@@ -229,20 +229,32 @@ type AttributeJSON struct {
 	Sensitive bool   `json:"sensitive,omitempty"`
 	Unknown   bool   `json:"unknown,omitempty"`
 	Forces    bool   `json:"forces_replacement,omitempty"`
+	Whole     int    `json:"whole,omitempty"` // length of the part of the path that is wholly new or goes away wholly
 }
 
 // PlanJSON is a plan. Nothing sensitive is in it.
 type PlanJSON struct {
 	Digest    string            `json:"digest"`
+	Keyed     bool              `json:"keyed,omitempty"` // the digest covers sensitive values: it compares only under one key
 	Engine    string            `json:"engine"`
 	Version   string            `json:"version"`
 	Summary   plumbline.Summary `json:"summary"`
 	NoState   bool              `json:"no_state"`
 	Errored   bool              `json:"errored"`
+	Partial   bool              `json:"partial,omitempty"` // another plan is needed after it
 	Truncated bool              `json:"truncated"`
 	Changes   []ChangeJSON      `json:"changes"`
 	Outputs   []OutputJSON      `json:"outputs"`
 	Drift     []ChangeJSON      `json:"drift"`
+	Deferred  []ChangeJSON      `json:"deferred,omitempty"` // left to a later plan
+	Checks    []CheckJSON       `json:"checks,omitempty"`   // that did not pass
+}
+
+// CheckJSON is a condition of the configuration that did not pass.
+type CheckJSON struct {
+	Address  string                `json:"address"`
+	Status   plumbline.CheckStatus `json:"status"`
+	Problems []string              `json:"problems,omitempty"`
 }
 
 // ChangeJSON is what happens to one resource.

@@ -1,21 +1,6 @@
 package plumbline
 
-import (
-	"fmt"
-	"strings"
-	"unicode/utf8"
-)
-
-// DiffLine is one line of a change as people read it.
-type DiffLine struct {
-	Sign string // "+", "-", "~" (before -> after), "-/+", "+/-", "<" moved or imported, " "
-	Text string
-	Note string // remark behind it: "forces replacement"
-	Head bool   // the resource itself; else one of its attributes
-}
-
-// maxValue is how much of a value a line shows; the rest is said in bytes.
-const maxValue = 200
+import "strings"
 
 // Sign is the mark that Terraform's users know for an action.
 func (a Action) Sign() string {
@@ -30,6 +15,12 @@ func (a Action) Sign() string {
 		return "-/+"
 	case ActionReplaceFirst:
 		return "+/-"
+	case ActionForget:
+		return "."
+	case ActionForgetCreate:
+		return "./+"
+	case ActionInvoke:
+		return ">"
 	case ActionRead:
 		return "<="
 	}
@@ -51,6 +42,10 @@ func (a Action) Verb() string {
 		return "created anew, then the old one destroyed"
 	case ActionForget:
 		return "forgotten (it stays in reality)"
+	case ActionForgetCreate:
+		return "created anew; the old one is forgotten (it stays in reality)"
+	case ActionInvoke:
+		return "run"
 	case ActionRead:
 		return "read"
 	}
@@ -65,14 +60,20 @@ func (c Change) Remark() string {
 	} else if why := reasons[c.Reason]; why != "" {
 		parts = append(parts, why)
 	}
+	if c.Action == ActionInvoke && c.Reason != "" {
+		parts = append(parts, c.Reason)
+	}
 	if c.Previous != "" {
 		parts = append(parts, "moved from "+c.Previous)
 	}
 	if c.Importing != "" {
 		parts = append(parts, "imported: "+c.Importing)
 	}
-	if c.Action == ActionForget {
+	switch c.Action {
+	case ActionForget:
 		parts = append(parts, "leaves the state, stays in reality")
+	case ActionForgetCreate:
+		parts = append(parts, "the old one leaves the state, stays in reality")
 	}
 	if c.Deposed != "" {
 		parts = append(parts, "deposed object "+c.Deposed)
@@ -80,7 +81,7 @@ func (c Change) Remark() string {
 	return strings.Join(parts, "; ")
 }
 
-// reasons are Terraform's action_reason values in words
+// reasons are Terraform's values of action_reason, and of the reason of deferred_changes, in words
 // (https://developer.hashicorp.com/terraform/internals/json-format#change-representation).
 var reasons = map[string]string{
 	"replace_because_tainted":           "tainted: its last creation failed half-way",
@@ -96,70 +97,11 @@ var reasons = map[string]string{
 	"read_because_config_unknown":       "its configuration is known after apply",
 	"read_because_dependency_pending":   "something it depends on changes",
 	"read_because_check_nested":         "read by a check",
-}
 
-// Lines renders the change, resource first.
-func (c Change) Lines() []DiffLine {
-	out := []DiffLine{{Sign: c.Action.Sign(), Text: c.Address, Note: c.Remark(), Head: true}}
-	width := 0
-	for _, a := range c.Attributes {
-		if n := utf8.RuneCountInString(a.Path); n > width && n <= 40 {
-			width = n
-		}
-	}
-	for _, a := range c.Attributes {
-		l := DiffLine{Sign: "~"}
-		before, after := show(a.Before, false), show(a.After, a.Unknown)
-		switch {
-		case a.Sensitive && a.Before != "" && (a.After != "" || a.Unknown):
-			l.Text, l.Note = fmt.Sprintf("%-*s = %s", width, a.Path, Masked), "changed"
-		case a.Before == "" && c.Action == ActionCreate:
-			l.Sign, l.Text = "+", fmt.Sprintf("%-*s = %s", width, a.Path, after)
-		case a.After == "" && !a.Unknown && c.Action == ActionDelete:
-			l.Sign, l.Text = "-", fmt.Sprintf("%-*s = %s", width, a.Path, before)
-		case a.Before == "":
-			l.Sign, l.Text = "+", fmt.Sprintf("%-*s = %s", width, a.Path, after)
-		case a.After == "" && !a.Unknown:
-			l.Sign, l.Text = "-", fmt.Sprintf("%-*s = %s -> null", width, a.Path, before)
-		default:
-			l.Text = fmt.Sprintf("%-*s = %s -> %s", width, a.Path, before, after)
-		}
-		if a.Forces {
-			l.Note = "forces replacement"
-		}
-		out = append(out, l)
-	}
-	return out
-}
-
-// Lines renders an output's change.
-func (o OutputChange) Lines() []DiffLine {
-	l := DiffLine{Sign: o.Action.Sign(), Text: "output." + o.Name, Head: true}
-	switch {
-	case o.Sensitive:
-		l.Text += " = " + Masked
-	case o.Before == "":
-		l.Text += " = " + show(o.After, o.Unknown)
-	case o.After == "" && !o.Unknown:
-		l.Text += " = " + show(o.Before, false)
-	default:
-		l.Text += " = " + show(o.Before, false) + " -> " + show(o.After, o.Unknown)
-	}
-	return []DiffLine{l}
-}
-
-func show(v string, unknown bool) string {
-	switch {
-	case unknown:
-		return "(known after apply)"
-	case v == "":
-		return "null"
-	case len(v) <= maxValue:
-		return v
-	}
-	cut := maxValue
-	for cut > 0 && !utf8.RuneStart(v[cut]) {
-		cut--
-	}
-	return fmt.Sprintf("%s… (%d bytes)", v[:cut], len(v))
+	"instance_count_unknown":  "how many there will be is known after apply",
+	"resource_config_unknown": "its configuration is known after apply",
+	"provider_config_unknown": "its provider's configuration is known after apply",
+	"absent_prereq":           "something it needs is not there yet",
+	"deferred_prereq":         "something it depends on is left for later",
+	"unknown":                 "it has to wait for another plan",
 }
