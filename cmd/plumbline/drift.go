@@ -96,8 +96,9 @@ func changedOutside(it web.DriftJSON) string {
 	return "outside: " + strings.Join(parts, ", ")
 }
 
-func valueOf(v string, sensitive bool) string {
+func valueOf(value web.ValueJSON, sensitive bool) string {
 	const most = 40
+	v := string(value)
 	switch {
 	case sensitive:
 		return plumbline.Masked

@@ -228,7 +228,9 @@ func domainPlan(p web.PlanJSON) plumbline.Plan {
 	attributes := func(in []web.AttributeJSON) []plumbline.Attribute {
 		var out []plumbline.Attribute
 		for _, a := range in {
-			out = append(out, plumbline.Attribute(a))
+			out = append(out, plumbline.Attribute{
+				Path: a.Path, Before: string(a.Before), After: string(a.After), Sensitive: a.Sensitive, Unknown: a.Unknown, Forces: a.Forces, Whole: a.Whole,
+			})
 		}
 		return out
 	}
@@ -248,7 +250,9 @@ func domainPlan(p web.PlanJSON) plumbline.Plan {
 		out.Checks = append(out.Checks, plumbline.Check(c))
 	}
 	for _, c := range p.Outputs {
-		out.Outputs = append(out.Outputs, plumbline.OutputChange(c))
+		out.Outputs = append(out.Outputs, plumbline.OutputChange{
+			Name: c.Name, Action: c.Action, Before: string(c.Before), After: string(c.After), Sensitive: c.Sensitive, Unknown: c.Unknown,
+		})
 	}
 	return out
 }

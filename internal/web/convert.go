@@ -18,10 +18,8 @@ func convert[T, U any](in []T, f func(T) U) []U {
 	return out
 }
 
-func attributeJSON(a plumbline.Attribute) AttributeJSON    { return AttributeJSON(a) }
 func diagnosticJSON(d plumbline.Diagnostic) DiagnosticJSON { return DiagnosticJSON(d) }
 func findingJSON(f plumbline.Finding) FindingJSON          { return FindingJSON(f) }
-func outputJSON(o plumbline.OutputChange) OutputJSON       { return OutputJSON(o) }
 
 // since is when a run came to its state, as far as the run itself tells.
 func since(r plumbline.Run) time.Time {
@@ -194,6 +192,16 @@ func driftJSON(d plumbline.DriftItem) DriftJSON {
 		Address: d.Difference.Address, Kind: d.Difference.Kind, Attributes: convert(d.Difference.Attributes, attributeJSON),
 		Opened: d.Opened, LastSeen: d.LastSeen, Seen: d.Seen, Resolved: d.Resolved, FirstRun: d.FirstRun, LastRun: d.LastRun,
 	}
+}
+
+func attributeJSON(a plumbline.Attribute) AttributeJSON {
+	return AttributeJSON{
+		Path: a.Path, Before: ValueJSON(a.Before), After: ValueJSON(a.After), Sensitive: a.Sensitive, Unknown: a.Unknown, Forces: a.Forces, Whole: a.Whole,
+	}
+}
+
+func outputJSON(o plumbline.OutputChange) OutputJSON {
+	return OutputJSON{Name: o.Name, Action: o.Action, Before: ValueJSON(o.Before), After: ValueJSON(o.After), Sensitive: o.Sensitive, Unknown: o.Unknown}
 }
 
 func changeJSON(c plumbline.Change) ChangeJSON {

@@ -1,6 +1,9 @@
 package web
 
 import (
+	"bytes"
+	"encoding/json"
+	"strings"
 	"time"
 
 	"github.com/plumbline/plumbline/internal/plumbline"
@@ -221,15 +224,40 @@ type DriftListJSON struct {
 	Repair   float64     `json:"mean_seconds_to_repair"` // of those resolved this week
 }
 
-// AttributeJSON is one changed attribute; before and after are JSON text, or "(sensitive)".
+// ValueJSON is a value of an attribute or output, in the domain's form. In JSON it is the value itself; where that is hidden or too long, a
+// string that says so: "(sensitive)" or "(70000 bytes, hash …)". Where there is no value, it is left out.
+type ValueJSON string
+
+// MarshalJSON returns the value itself.
+func (v ValueJSON) MarshalJSON() ([]byte, error) {
+	if plumbline.IsJSON(string(v)) && json.Valid([]byte(v)) { // masking can take a quote along
+		return []byte(v), nil
+	}
+	return json.Marshal(string(v))
+}
+
+// UnmarshalJSON takes what MarshalJSON made.
+func (v *ValueJSON) UnmarshalJSON(b []byte) error {
+	var word string
+	if json.Unmarshal(b, &word) == nil && strings.HasPrefix(word, "(") && strings.HasSuffix(word, ")") {
+		*v = ValueJSON(word)
+		return nil
+	}
+	var compact bytes.Buffer
+	err := json.Compact(&compact, b)
+	*v = ValueJSON(compact.String())
+	return err
+}
+
+// AttributeJSON is one changed attribute.
 type AttributeJSON struct {
-	Path      string `json:"path"`
-	Before    string `json:"before,omitempty"`
-	After     string `json:"after,omitempty"`
-	Sensitive bool   `json:"sensitive,omitempty"`
-	Unknown   bool   `json:"unknown,omitempty"`
-	Forces    bool   `json:"forces_replacement,omitempty"`
-	Whole     int    `json:"whole,omitempty"` // length of the part of the path that is wholly new or goes away wholly
+	Path      string    `json:"path"`
+	Before    ValueJSON `json:"before,omitempty"`
+	After     ValueJSON `json:"after,omitempty"`
+	Sensitive bool      `json:"sensitive,omitempty"`
+	Unknown   bool      `json:"unknown,omitempty"`
+	Forces    bool      `json:"forces_replacement,omitempty"`
+	Whole     int       `json:"whole,omitempty"` // length of the part of the path that is wholly new or goes away wholly
 }
 
 // PlanJSON is a plan. Nothing sensitive is in it.
@@ -275,8 +303,8 @@ type ChangeJSON struct {
 type OutputJSON struct {
 	Name      string           `json:"name"`
 	Action    plumbline.Action `json:"action"`
-	Before    string           `json:"before,omitempty"`
-	After     string           `json:"after,omitempty"`
+	Before    ValueJSON        `json:"before,omitempty"`
+	After     ValueJSON        `json:"after,omitempty"`
 	Sensitive bool             `json:"sensitive,omitempty"`
 	Unknown   bool             `json:"unknown,omitempty"`
 }
