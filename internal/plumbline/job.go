@@ -41,6 +41,7 @@ type Job struct {
 type Outcome struct {
 	Plan        *Plan
 	PlanFile    string // path of the saved plan, to be sealed and removed
+	MasksFile   string // path of the list of values that the plan marks as sensitive, for the apply; as secret as the plan; "": there are none
 	Differences []Difference
 	Unapplied   bool // drift: Git asks for changes that were never applied
 	Applied     bool

@@ -179,6 +179,7 @@ type PlanInfo struct {
 	NoState bool
 	Destroy []Named // the first of what is destroyed or replaced
 	File    Blob    // the saved plan
+	Masks   Blob    // what the log of its apply has to mask: the values that it marks as sensitive
 	Doc     Blob    // the Plan as JSON
 	Lock    Blob    // the dependency lock file that the plan was made with
 }

@@ -137,7 +137,9 @@ type child struct {
 	module string // the root module's
 	j      *journal
 	killed atomic.Bool // the grace was over
-	files  []*os.File
+
+	sensitive []string // values that the plan marks as such
+	files     []*os.File
 }
 
 func newChild(dir string, w wire) *child {

@@ -48,8 +48,10 @@ func (c *child) plan(ctx context.Context) plumbline.Outcome {
 	out, err := c.makePlan(ctx)
 	if err != nil {
 		// A saved plan holds the state in clear; nobody will ask for this one.
-		if err := os.Remove(c.path(planFile)); err != nil && !errors.Is(err, os.ErrNotExist) {
-			fmt.Fprintln(os.Stderr, "plumbline runner:", err)
+		for _, name := range []string{planFile, masksFile} {
+			if err := os.Remove(c.path(name)); err != nil && !errors.Is(err, os.ErrNotExist) {
+				fmt.Fprintln(os.Stderr, "plumbline runner:", err)
+			}
 		}
 	}
 	return c.finish(out, err)
@@ -78,6 +80,13 @@ func (c *child) makePlan(ctx context.Context) (plumbline.Outcome, error) {
 			"Look at the backend's configuration and bring the state back from its history; nothing was changed.", nil)
 	}
 	out := plumbline.Outcome{Plan: &full, PlanFile: o.Out}
+	if len(c.sensitive) > 0 {
+		// Providers quote values in their errors whatever the plan says of them, and the apply reads the plan nowhere but inside Terraform.
+		if err := writeJSON(c.path(masksFile), c.sensitive, false); err != nil {
+			return plumbline.Outcome{}, err
+		}
+		out.MasksFile = c.path(masksFile)
+	}
 	if c.Job.Kind == plumbline.KindDrift && full.HasChanges() {
 		// Only a plan that does not look at reality tells what Git asks for apart from what has changed outside.
 		o.Out, o.NoRefresh = c.path(storedFile), true
@@ -105,19 +114,21 @@ func (c *child) planOnce(ctx context.Context, dir *terraform.Dir, o terraform.Pl
 		return plumbline.Plan{}, err
 	}
 	var p plumbline.Plan
-	var sensitive []string
 	seen := map[string]bool{}
+	for _, s := range c.sensitive {
+		seen[s] = true
+	}
 	var readErr error
 	err := dir.Show(ctx, o.Out, func(r io.Reader) error {
 		p, readErr = tfplan.Read(r, tfplan.Options{Key: c.DigestKey, Secrets: func(s string) {
-			if len(s) >= minSensitive && len(sensitive) < maxSensitives && !seen[s] {
+			if len(s) >= minSensitive && len(c.sensitive) < maxSensitives && !seen[s] {
 				seen[s] = true
-				sensitive = append(sensitive, s)
+				c.sensitive = append(c.sensitive, s)
 			}
 		}})
 		return readErr
 	})
-	c.j.hide(sensitive)
+	c.j.hide(c.sensitive)
 	if err != nil {
 		return p, c.failed(ctx, plumbline.FailPlan, "show", err)
 	}
@@ -136,6 +147,15 @@ func (c *child) applyPlan(ctx context.Context) (plumbline.Outcome, error) {
 	if _, err := os.Stat(c.path(planFile)); err != nil {
 		return plumbline.Outcome{}, c.fail(plumbline.FailArtifact, "The saved plan of "+c.Job.Stack.Name+" is missing.", "Retry the run: it plans again.", nil)
 	}
+	switch err := readJSON(c.path(masksFile), &c.sensitive); {
+	case err == nil:
+		if err := os.Remove(c.path(masksFile)); err != nil {
+			return plumbline.Outcome{}, err
+		}
+	case !errors.Is(err, os.ErrNotExist):
+		return plumbline.Outcome{}, err
+	}
+	c.j.hide(c.sensitive)
 	dir, err := c.prepare(ctx, c.initialized())
 	if err != nil {
 		return plumbline.Outcome{}, err

@@ -49,6 +49,7 @@ const (
 	logFile    = "log"
 	eventsFile = "events.jsonl"
 	planFile   = "tfplan"
+	masksFile  = "masks.json" // values that the plan marks as sensitive, for the log of the apply
 	docFile    = "plan.json"
 	resultFile = "result.json"
 	errFile    = "runner.err"
@@ -63,7 +64,7 @@ const (
 )
 
 // holdsSecrets lists what Clear removes first.
-var holdsSecrets = []string{varsFile, backendFile, planFile, storedFile}
+var holdsSecrets = []string{varsFile, backendFile, planFile, storedFile, masksFile}
 
 // wire is a job as the process reads it. Unlike plumbline.Job it spells secrets out.
 type wire struct {

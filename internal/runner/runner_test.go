@@ -112,6 +112,42 @@ output "a" { value = terraform_data.a.output }
 	})
 }
 
+// What the plan marks as sensitive is masked in the log of the apply, which does not read the plan, wherever else the value stands.
+func TestApplyMasksWhatThePlanMarks(t *testing.T) {
+	each(t, func(t *testing.T, e testenv.Engine) {
+		s := newSite(t, HostConfig{Engines: engine(e, "")})
+		j := s.job(map[string]string{"main.tf": local + `
+resource "terraform_data" "a" {
+  input = sensitive("/planted-7Qz41")
+}
+resource "terraform_data" "b" {
+  provisioner "local-exec" {
+    interpreter = ["ls"]
+    command     = "/planted-7Qz41"
+  }
+}
+`})
+		j.Backend = s.backend()
+		out, log := s.do(j)
+		if out.Plan == nil || out.MasksFile == "" {
+			t.Fatalf("plan: %s\n%s", describe(out), log)
+		}
+		out, log = s.do(applyOf(j))
+		if out.Failure == nil || !strings.Contains(log, "'(sensitive)'") {
+			t.Fatalf("apply: %s\n%s", describe(out), log)
+		}
+		events, err := os.ReadFile(filepath.Join(s.host.Dir(j.Run), "events.jsonl"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for what, text := range map[string]string{"log": log, "events": string(events), "outcome": fmt.Sprintf("%+v", *out.Failure)} {
+			if strings.Contains(text, "planted") {
+				t.Errorf("the %s shows it:\n%s", what, text)
+			}
+		}
+	})
+}
+
 // An apply that finds no .terraform, because the run's directory was made anew, does init itself.
 func TestApplyInNewDirectory(t *testing.T) {
 	each(t, func(t *testing.T, e testenv.Engine) {
@@ -370,7 +406,7 @@ check "prints" {
 		if out.Plan == nil || !strings.Contains(log, "the password is (sensitive)") {
 			t.Fatalf("plan: %s\n%s", describe(out), log)
 		}
-		check("plan", out, log, "tfplan")
+		check("plan", out, log, "tfplan", "masks.json")
 		out, log = s.do(applyOf(j))
 		if !out.Applied || !strings.Contains(log, "(sensitive)") {
 			t.Fatalf("apply: %s\n%s", describe(out), log)

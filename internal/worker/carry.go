@@ -67,7 +67,7 @@ func (w *Worker) carry(ctx, drain context.Context, run plumbline.Run, job plumbl
 		return nil
 	}
 	// The rest of the directory is for the apply.
-	for _, p := range []string{out.PlanFile, filepath.Join(job.Dir, planFile)} {
+	for _, p := range []string{out.PlanFile, filepath.Join(job.Dir, planFile), out.MasksFile} {
 		if err := os.Remove(p); err != nil && p != "" && !errors.Is(err, os.ErrNotExist) {
 			return fmt.Errorf("run %s: a plan stays in clear: %w", run.ID, err)
 		}
@@ -77,6 +77,7 @@ func (w *Worker) carry(ctx, drain context.Context, run plumbline.Run, job plumbl
 
 const (
 	planFile    = "tfplan"
+	masksFile   = "masks.json"
 	lockFile    = ".terraform.lock.hcl"
 	leftOutFile = "left-out" // what the checkout had to leave out: the beginning of the log
 )
@@ -231,6 +232,11 @@ func (w *Worker) prepare(ctx context.Context, run plumbline.Run, job plumbline.J
 	if run.Plan.Lock.Name != "" {
 		if err := w.unseal(ctx, run.Plan.Lock, filepath.Join(src, filepath.FromSlash(run.Spec.Dir), lockFile)); err != nil {
 			return failed(plumbline.FailArtifact, again(run), fmt.Errorf("refused: the lock file of the plan: %w", err)).Failure
+		}
+	}
+	if run.Plan.Masks.Name != "" {
+		if err := w.unseal(ctx, run.Plan.Masks, filepath.Join(job.Dir, masksFile)); err != nil {
+			return failed(plumbline.FailArtifact, again(run), fmt.Errorf("refused: what its log has to mask: %w", err)).Failure
 		}
 	}
 	if err := w.unseal(ctx, run.Plan.File, filepath.Join(job.Dir, planFile)); err != nil {

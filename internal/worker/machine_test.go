@@ -109,6 +109,10 @@ func (e *engine) Do(ctx context.Context, job plumbline.Job, log io.Writer) (plum
 				e.t.Errorf("an apply without a plan: %v", err)
 			}
 			p.log += "applies " + string(b) + "\n"
+			masks, err := os.ReadFile(filepath.Join(job.Dir, "masks.json"))
+			if err != nil || string(masks) != `["a secret in clear"]` {
+				e.t.Errorf("an apply that does not know what to mask: %q, %v", masks, err)
+			}
 		}
 		alive := 0
 		for _, q := range e.procs {
@@ -158,6 +162,10 @@ func (m *machine) end(p *process, out plumbline.Outcome) {
 	if out.Plan != nil {
 		out.PlanFile = filepath.Join(p.job.Dir, "tfplan")
 		if err := os.WriteFile(out.PlanFile, []byte("plan "+out.Plan.Digest+" in clear"), 0o600); err != nil {
+			m.t.Error(err)
+		}
+		out.MasksFile = filepath.Join(p.job.Dir, "masks.json")
+		if err := os.WriteFile(out.MasksFile, []byte(`["a secret in clear"]`), 0o600); err != nil {
 			m.t.Error(err)
 		}
 	}

@@ -189,6 +189,11 @@ func (k *keeper) keep(ctx context.Context, out plumbline.Outcome) (err error) {
 			if info.File, err = k.w.seal(ctx, prefix+planFile, out.PlanFile); err != nil {
 				return err
 			}
+			if out.MasksFile != "" {
+				if info.Masks, err = k.w.seal(ctx, prefix+masksFile, out.MasksFile); err != nil {
+					return err
+				}
+			}
 			lock := filepath.Join(k.job.Dir, "src", filepath.FromSlash(k.run.Spec.Dir), lockFile)
 			if info.Lock, err = k.w.seal(ctx, prefix+"lock.hcl", lock); err != nil && !errors.Is(err, os.ErrNotExist) {
 				return err

@@ -26,8 +26,10 @@ func TestApproval(t *testing.T) {
 		r.is(id, plumbline.StatePlanning)
 		r.ends(id, planned(digest))
 		run := r.is(id, plumbline.StateAwaiting)
-		if _, err := os.Stat(filepath.Join(r.dir, id.String(), "tfplan")); !errors.Is(err, fs.ErrNotExist) {
-			t.Errorf("the plan lies about in clear: %v", err)
+		for _, name := range []string{"tfplan", "masks.json"} {
+			if _, err := os.Stat(filepath.Join(r.dir, id.String(), name)); !errors.Is(err, fs.ErrNotExist) {
+				t.Errorf("%s lies about in clear: %v", name, err)
+			}
 		}
 		if got := r.read(run.Plan.File.Name); got != "plan "+digest+" in clear" {
 			t.Errorf("sealed plan: %q", got)
@@ -54,7 +56,7 @@ func TestApproval(t *testing.T) {
 			t.Errorf("the directory stays: %v", err)
 		}
 		d.end()
-		r.sealed("plan "+digest, "lock of c1", "plan begins", `"a.b"`)
+		r.sealed("plan "+digest, "lock of c1", "plan begins", `"a.b"`, "a secret")
 	})
 }
 
