@@ -27,6 +27,25 @@ func (a Action) Sign() string {
 	return "<"
 }
 
+// Danger ranks actions by what is lost if they are a mistake, 0 the least. Whatever has no room for all shows the highest first.
+func (a Action) Danger() int {
+	switch a {
+	case ActionDelete:
+		return 6
+	case ActionReplace, ActionReplaceFirst:
+		return 5
+	case ActionForget, ActionForgetCreate:
+		return 4
+	case ActionInvoke: // it may do anything
+		return 3
+	case ActionUpdate:
+		return 2
+	case ActionCreate:
+		return 1
+	}
+	return 0
+}
+
 // Verb says what happens, in the passive.
 func (a Action) Verb() string {
 	switch a {

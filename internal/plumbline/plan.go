@@ -41,6 +41,17 @@ const (
 	CheckUnknown CheckStatus = "unknown" // it can be told only after the apply
 )
 
+// Words says what became of it.
+func (s CheckStatus) Words() string {
+	switch s {
+	case CheckFailed:
+		return "failed"
+	case CheckErrored:
+		return "could not be evaluated"
+	}
+	return "can be told only after the apply"
+}
+
 // HasChanges reports whether applying would do anything. Counting creates, updates and deletes is not enough:
 // moves, imports and forgets count nowhere in Terraform's own summary.
 func (p Plan) HasChanges() bool { return len(p.Changes) > 0 || len(p.Outputs) > 0 }

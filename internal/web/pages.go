@@ -1,6 +1,7 @@
 package web
 
 import (
+	"cmp"
 	"net/http"
 	"net/url"
 	"slices"
@@ -161,7 +162,7 @@ func (s *Server) runPage(w http.ResponseWriter, r *http.Request, who Identity) e
 	}
 	if d.Plan != nil {
 		d.Changes = slices.Clone(d.Plan.Changes)
-		slices.SortStableFunc(d.Changes, func(a, b plumbline.Change) int { return severity(b.Action) - severity(a.Action) })
+		slices.SortStableFunc(d.Changes, func(a, b plumbline.Change) int { return cmp.Compare(b.Action.Danger(), a.Action.Danger()) })
 		for _, c := range d.Changes {
 			if c.Action.Destroys() {
 				d.Red = append(d.Red, c)
@@ -190,21 +191,6 @@ func (s *Server) runPage(w http.ResponseWriter, r *http.Request, who Identity) e
 		v.Live, v.LiveVersion = path("runs", run.ID.String())+"/events", liveVersion(run, logged)
 	}
 	return s.show(w, who, "run", v)
-}
-
-// severity orders actions: what is lost first.
-func severity(a plumbline.Action) int {
-	switch {
-	case a == plumbline.ActionDelete:
-		return 4
-	case a.Replaces():
-		return 3
-	case a == plumbline.ActionForget:
-		return 2
-	case a == plumbline.ActionUpdate:
-		return 1
-	}
-	return 0
 }
 
 func (s *Server) approveForm(w http.ResponseWriter, r *http.Request, who Identity) error {
