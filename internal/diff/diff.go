@@ -1,86 +1,176 @@
 // Package diff lays out the changes of a plan as lines that people read.
+//
+// Every renderer (note, terminal, page) takes its lines from here, so that a change reads the same wherever it is shown. Values come from
+// the outside: what is in them can neither break out of its line nor look like something that it is not, see [Clean].
 package diff
 
 import (
 	"fmt"
-	"unicode/utf8"
+	"slices"
+	"strings"
 
 	"github.com/plumbline/plumbline/internal/plumbline"
 )
 
-// Line is one line of a change.
+// Line is one line of a change. Text and Note are already [Clean]; they still need the escaping of the format that they are put in.
 type Line struct {
-	Sign  string // of a resource that of its action; else "+", "-", "~" (before -> after) or " "
+	Sign  string // of a resource or output that of its action; else "+", "-", "~" (before -> after) or " "
 	Depth int    // 0: a resource or output; 1: its attributes; deeper: what is in them
-	Text  string // may hold anything that stood in the plan, control characters included; never a line break
-	Note  string // remark behind it: "forces replacement"
+	Text  string // empty for an empty line of a value
+	Note  string // remark behind it, such as "forces replacement"; may be empty
 }
 
-// maxValue is how much of a value a line shows; the rest is said in bytes.
-const maxValue = 200
-
-// Change lays out what happens to a resource. The first line is about the resource, the others about its attributes.
-func Change(c plumbline.Change) []Line {
-	out := []Line{{Sign: c.Action.Sign(), Text: c.Address, Note: c.Remark()}}
-	width := 0
-	for _, a := range c.Attributes {
-		if n := utf8.RuneCountInString(a.Path); n > width && n <= 40 {
-			width = n
-		}
+// String is the line as plain text: the sign in a column of its own, so that a reader can run down it.
+func (l Line) String() string {
+	s := fmt.Sprintf("%-3s %s%s", l.Sign, strings.Repeat("  ", l.Depth), l.Text)
+	if l.Note != "" {
+		s = fmt.Sprintf("%-60s # %s", s, l.Note)
 	}
-	for _, a := range c.Attributes {
-		l := Line{Sign: "~", Depth: 1}
-		before, after := show(a.Before, false), show(a.After, a.Unknown)
-		switch {
-		case a.Sensitive && a.Before != "" && (a.After != "" || a.Unknown):
-			l.Text, l.Note = fmt.Sprintf("%-*s = %s", width, a.Path, plumbline.Masked), "changed"
-		case a.Before == "" && c.Action == plumbline.ActionCreate:
-			l.Sign, l.Text = "+", fmt.Sprintf("%-*s = %s", width, a.Path, after)
-		case a.After == "" && !a.Unknown && c.Action == plumbline.ActionDelete:
-			l.Sign, l.Text = "-", fmt.Sprintf("%-*s = %s", width, a.Path, before)
-		case a.Before == "":
-			l.Sign, l.Text = "+", fmt.Sprintf("%-*s = %s", width, a.Path, after)
-		case a.After == "" && !a.Unknown:
-			l.Sign, l.Text = "-", fmt.Sprintf("%-*s = %s -> null", width, a.Path, before)
-		default:
-			l.Text = fmt.Sprintf("%-*s = %s -> %s", width, a.Path, before, after)
+	return strings.TrimRight(s, " ")
+}
+
+// Bounds of what is shown. What is left out is always said, with how much it is.
+const (
+	maxLines       = 400 // of one change
+	maxDeleteLines = 20  // of one resource that goes away: enough to recognise it by
+	maxValueLines  = 100 // of one value that changes
+	maxNewLines    = 10  // of one value that is new, or gone, without its first and last line
+	maxText        = 200 // bytes of a value on one line
+	maxDeleteText  = 80  // likewise where a resource goes away
+	maxNameWidth   = 40  // to which "=" is aligned
+	maxGathered    = 6   // names in the line of what is known after apply
+)
+
+const (
+	knownAfterApply = "(known after apply)"
+	forcesNote      = "forces replacement"
+	layoutNote      = "only white space or order of keys differs"
+)
+
+// mode is how the attributes of an action are shown.
+type mode int
+
+const (
+	modeUpdate  mode = iota // each attribute before -> after, what is known only after apply last
+	modeCreate              // what is known after apply in one line
+	modeReplace             // like update, what forces it first, what is known after apply in one line
+	modeDelete              // compact, what the thing is recognised by first
+)
+
+func modeOf(a plumbline.Action) mode {
+	switch a {
+	case plumbline.ActionCreate, plumbline.ActionRead, plumbline.ActionInvoke:
+		return modeCreate
+	case plumbline.ActionDelete, plumbline.ActionForget:
+		return modeDelete
+	case plumbline.ActionReplace, plumbline.ActionReplaceFirst, plumbline.ActionForgetCreate:
+		return modeReplace
+	default:
+		return modeUpdate
+	}
+}
+
+// Change lays out what happens to a resource in at most 400 lines. The first line is about the resource, the others are about its attributes.
+func Change(c plumbline.Change) []Line {
+	head := Line{Sign: c.Action.Sign(), Text: shortName(c.Address), Note: cut(c.Remark(), 2*maxText)}
+	l := &layout{mode: modeOf(c.Action), max: maxLines - 1}
+	if c.Action == plumbline.ActionForget || c.Action == plumbline.ActionInvoke {
+		l.neutral = true // nothing of it is made or destroyed
+	}
+	if l.mode == modeDelete {
+		l.max = maxDeleteLines
+	}
+	l.attributes(c.Attributes)
+	return append([]Line{head}, l.out...)
+}
+
+// attributes lays out the attributes of a resource.
+func (l *layout) attributes(list []plumbline.Attribute) {
+	var gathered []string
+	root := &node{}
+	for _, a := range list {
+		if a.Unknown && (l.mode == modeCreate || l.mode == modeReplace && !a.Forces) {
+			gathered = append(gathered, a.Path)
+			continue
 		}
-		if a.Forces {
-			l.Note = "forces replacement"
+		root.add(a)
+	}
+	if len(gathered) > 0 {
+		l.max--
+	}
+	root.measure()
+	l.emit(l.children(root, comesAndGoes), 1, false)
+	if l.more > 0 {
+		l.out = append(l.out, Line{Sign: " ", Depth: 1, Text: "… " + quantity(l.more, "more attribute")})
+	}
+	if len(gathered) > 0 {
+		sign := "~"
+		if l.mode == modeCreate {
+			sign = l.only("+")
 		}
-		out = append(out, l)
+		l.out = append(l.out, Line{Sign: sign, Depth: 1, Text: knownAfterApply + "  " + gather(gathered)})
+		l.told += len(gathered)
+	}
+}
+
+// gather names the first of many attributes.
+func gather(paths []string) string {
+	named := make([]string, 0, maxGathered)
+	for _, p := range paths[:min(len(paths), maxGathered)] {
+		if p == "" {
+			p = wholeObject
+		}
+		named = append(named, cut(p, maxNameWidth*2))
+	}
+	switch rest := len(paths) - len(named); {
+	case rest > 0:
+		return strings.Join(named, ", ") + " and " + thousands(rest) + " more"
+	case len(named) > 1:
+		return strings.Join(named[:len(named)-1], ", ") + " and " + named[len(named)-1]
+	default:
+		return named[0]
+	}
+}
+
+// Output lays out the change of an output value. The first line is about the output, the others are about what is in it.
+func Output(o plumbline.OutputChange) []Line {
+	name := shortName("output." + o.Name)
+	head := Line{Sign: o.Action.Sign(), Text: name}
+	lf := leaf{before: o.Before, after: o.After, sensitive: o.Sensitive, unknown: o.Unknown}
+	l := &layout{mode: modeUpdate, max: maxLines - 2}
+	before, after := parseJSON(o.Before), parseJSON(o.After)
+	isNew, isGone := !before.isContainer() && lf.absentBefore(), !after.isContainer() && lf.absentAfter()
+	switch {
+	case o.Sensitive || o.Unknown || o.Action == plumbline.ActionDelete:
+	case before.isContainer() && after.isContainer() && before.kind == after.kind && before.key != after.key,
+		after.isContainer() && isNew && len(o.After) > maxText/2,
+		before.isContainer() && isGone && len(o.Before) > maxText/2:
+		if isNew {
+			before = nil
+			l.max = maxNewLines
+		}
+		if isGone {
+			after = nil
+			l.max = maxNewLines
+		}
+		body, bracket := l.document(before, after), "{}"
+		if before.or(after).kind == '[' {
+			bracket = "[]"
+		}
+		head.Text += " " + bracket[:1]
+		return slices.Concat([]Line{head}, body, []Line{{Sign: " ", Text: bracket[1:]}})
+	}
+	if o.Action == plumbline.ActionDelete {
+		l.mode = modeDelete
+	}
+	v := l.value(lf, comesAndGoes)
+	if v.text != "" {
+		head.Text += " = " + v.text
+	}
+	head.Note = v.note
+	out := append([]Line{head}, v.body...)
+	if v.end != "" {
+		out = append(out, Line{Sign: " ", Text: v.end})
 	}
 	return out
-}
-
-// Output lays out the change of an output.
-func Output(o plumbline.OutputChange) []Line {
-	l := Line{Sign: o.Action.Sign(), Text: "output." + o.Name}
-	switch {
-	case o.Sensitive:
-		l.Text += " = " + plumbline.Masked
-	case o.Before == "":
-		l.Text += " = " + show(o.After, o.Unknown)
-	case o.After == "" && !o.Unknown:
-		l.Text += " = " + show(o.Before, false)
-	default:
-		l.Text += " = " + show(o.Before, false) + " -> " + show(o.After, o.Unknown)
-	}
-	return []Line{l}
-}
-
-func show(v string, unknown bool) string {
-	switch {
-	case unknown:
-		return "(known after apply)"
-	case v == "":
-		return "null"
-	case len(v) <= maxValue:
-		return v
-	}
-	cut := maxValue
-	for cut > 0 && !utf8.RuneStart(v[cut]) {
-		cut--
-	}
-	return fmt.Sprintf("%s… (%d bytes)", v[:cut], len(v))
 }

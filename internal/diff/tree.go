@@ -1,0 +1,113 @@
+package diff
+
+import (
+	"github.com/plumbline/plumbline/internal/plumbline"
+)
+
+// side tells whether something is wholly new or goes away wholly.
+type side int
+
+const (
+	comesAndGoes side = iota // neither: parts of it change
+	goes
+	comes
+)
+
+// leaf is a value that changes. Before and after are as in [plumbline.Attribute].
+type leaf struct {
+	before, after string
+	sensitive     bool
+	unknown       bool
+	forces        bool
+	exact         bool // null is a value like others; without it, it is as good as nothing
+}
+
+func (l leaf) absentBefore() bool { return l.before == "" || !l.exact && l.before == "null" }
+
+func (l leaf) absentAfter() bool {
+	return !l.unknown && (l.after == "" || !l.exact && l.after == "null")
+}
+
+// node is a place in a resource, or in a document, at or below which something changes.
+type node struct {
+	step   step
+	side   side // set where what is new or gone begins; what is below it is as new or as gone
+	kids   []*node
+	leaves []leaf // usually one or none
+	hint   string // what the place can be recognised by
+
+	index map[nodeKey]*node // of kids, while attributes are added
+
+	// What is at and below it, after measure.
+	size, forcing, unknown int
+}
+
+type nodeKey struct {
+	name  string
+	index int
+	kind  stepKind
+	side  side
+}
+
+// add puts an attribute where it belongs. Elements of a list that came and that went stand beside each other, whatever their index.
+func (n *node) add(a plumbline.Attribute) {
+	lf := leaf{before: a.Before, after: a.After, sensitive: a.Sensitive, unknown: a.Unknown, forces: a.Forces}
+	whole := comesAndGoes
+	switch {
+	case lf.before == "":
+		whole = comes
+	case lf.after == "" && !lf.unknown:
+		whole = goes
+	}
+	for _, s := range split(a.Path) {
+		at := comesAndGoes
+		if s.end == a.Whole && a.Whole > 0 {
+			at = whole
+		}
+		n = n.kid(s, at)
+	}
+	n.leaves = append(n.leaves, lf)
+}
+
+func (n *node) kid(s step, at side) *node {
+	key := nodeKey{s.name, s.index, s.kind, at}
+	if k := n.index[key]; k != nil {
+		return k
+	}
+	k := &node{step: s, side: at}
+	n.kids = append(n.kids, k)
+	if n.index == nil {
+		n.index = map[nodeKey]*node{}
+	}
+	n.index[key] = k
+	return k
+}
+
+// measure counts what is in each node.
+func (n *node) measure() {
+	n.size, n.forcing, n.unknown = len(n.leaves), 0, 0
+	for _, lf := range n.leaves {
+		if lf.forces {
+			n.forcing++
+		}
+		if lf.unknown {
+			n.unknown++
+		}
+	}
+	for _, k := range n.kids {
+		k.measure()
+		n.size += k.size
+		n.forcing += k.forcing
+		n.unknown += k.unknown
+	}
+}
+
+// isList reports whether all that is below n are elements.
+func (n *node) isList() bool {
+	for _, k := range n.kids {
+		if k.step.kind != element {
+			return false
+		}
+	}
+	return len(n.kids) > 0
+}
