@@ -348,33 +348,15 @@ func anchor(c plumbline.Change) string {
 	return id
 }
 
-// diffHTML is the body of a change's diff. It is built by hand because a large plan has ten thousands of lines.
-func diffHTML(c plumbline.Change) template.HTML { return linesHTML(diff.Change(c)[1:]) }
+// diffHTML is the body of a change's diff.
+func diffHTML(c plumbline.Change) template.HTML { return diff.HTML(diff.Change(c)[1:]) }
 
 func outputsHTML(outputs []plumbline.OutputChange) template.HTML {
 	var lines []diff.Line
 	for _, o := range outputs {
 		lines = append(lines, diff.Output(o)...)
 	}
-	return linesHTML(lines)
-}
-
-var diffClass = map[string]string{"+": "add", "-": "del", "~": "chg", "-/+": "del", "+/-": "del"}
-
-func linesHTML(lines []diff.Line) template.HTML {
-	var b strings.Builder
-	for _, l := range lines {
-		class := diffClass[l.Sign]
-		if l.Note == "forces replacement" {
-			class = "del"
-		}
-		fmt.Fprintf(&b, `<span class="%s">%s %s`, class, template.HTMLEscapeString(l.Sign), template.HTMLEscapeString(l.Text))
-		if l.Note != "" {
-			fmt.Fprintf(&b, `  <em># %s</em>`, template.HTMLEscapeString(l.Note))
-		}
-		b.WriteString("</span>\n")
-	}
-	return template.HTML(b.String()) // every part is escaped above
+	return diff.HTML(lines)
 }
 
 // tail keeps the end of what is written to it.

@@ -1,6 +1,9 @@
 package preview
 
 import (
+	"fmt"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/plumbline/plumbline/internal/plumbline"
@@ -194,6 +197,12 @@ func runs(rule plumbline.ApprovalRule) []plumbline.Run {
 	}
 }
 
+// policy is the JSON of a string that holds an IAM policy.
+func policy(actions ...string) string {
+	doc := fmt.Sprintf(`{"Version":"2012-10-17","Statement":[{"Sid":"Write","Effect":"Allow","Action":["%s"],"Resource":"arn:aws:s3:::flow-logs/*"}]}`, strings.Join(actions, `","`))
+	return strconv.Quote(doc)
+}
+
 func (s *Store) plans() {
 	attr := func(path, from, to string) plumbline.Attribute {
 		return plumbline.Attribute{Path: path, Before: from, After: to}
@@ -208,7 +217,7 @@ func (s *Store) plans() {
 					{Path: "storage_encrypted", Before: "false", After: "true", Forces: true},
 				}},
 			{Address: `aws_security_group_rule.in["a b"]`, Type: "aws_security_group_rule", Action: plumbline.ActionUpdate,
-				Attributes: []plumbline.Attribute{attr("cidr_blocks", `["10.0.0.0/16"]`, `["10.0.0.0/16","10.1.0.0/16"]`), attr("description", "", `"<b>from the office</b> & home"`)}},
+				Attributes: []plumbline.Attribute{{Path: "cidr_blocks[1]", After: `"10.1.0.0/16"`, Whole: len("cidr_blocks[1]")}, attr("description", "", `"<b>from the office</b> & home"`)}},
 		},
 	}
 	net := plumbline.Plan{
@@ -216,10 +225,17 @@ func (s *Store) plans() {
 		Changes: []plumbline.Change{
 			{Address: "aws_eip.old", Type: "aws_eip", Action: plumbline.ActionDelete, Reason: "delete_because_no_resource_config", Attributes: []plumbline.Attribute{attr("public_ip", `"203.0.113.7"`, "")}},
 			{Address: "aws_route.nat", Type: "aws_route", Action: plumbline.ActionUpdate, Attributes: []plumbline.Attribute{attr("nat_gateway_id", `"nat-0b"`, `"nat-0a"`)}},
-			{Address: "aws_route_table.private", Type: "aws_route_table", Action: plumbline.ActionUpdate, Attributes: []plumbline.Attribute{attr(`tags["team"]`, `"net"`, `"platform"`)}},
+			{Address: "aws_iam_policy.flow_logs", Type: "aws_iam_policy", Action: plumbline.ActionUpdate, Attributes: []plumbline.Attribute{
+				attr("policy", policy("s3:GetObject", "s3:ListBucket"), policy("s3:GetObject", "s3:PutObject", "s3:ListBucket")), attr(`tags["team"]`, `"net"`, `"platform"`),
+			}},
 			{Address: "module.vpc.aws_subnet.a", Type: "aws_subnet", Action: plumbline.ActionUpdate, Previous: "aws_subnet.a", Attributes: []plumbline.Attribute{attr("map_public_ip_on_launch", "true", "false")}},
 			{Address: "module.vpc.aws_subnet.b", Type: "aws_subnet", Action: plumbline.ActionCreate, Attributes: []plumbline.Attribute{attr("cidr_block", "", `"10.0.2.0/24"`), {Path: "id", Unknown: true}}},
 			{Address: "module.vpc.aws_subnet.c", Type: "aws_subnet", Action: plumbline.ActionCreate, Attributes: []plumbline.Attribute{attr("cidr_block", "", `"10.0.3.0/24"`), {Path: "id", Unknown: true}}},
+		},
+		Checks:  []plumbline.Check{{Address: "check.certificate", Status: plumbline.CheckFailed, Problems: []string{"The certificate of net.example.com ends in 12 days."}}},
+		Partial: true,
+		Deferred: []plumbline.Change{
+			{Address: "module.vpc.aws_vpc_endpoint.s3", Type: "aws_vpc_endpoint", Action: plumbline.ActionCreate, Reason: "deferred_prereq"},
 		},
 		Outputs: []plumbline.OutputChange{{Name: "subnets", Action: plumbline.ActionUpdate, Before: `["a"]`, Unknown: true}},
 	}
