@@ -111,8 +111,8 @@ func (r *reader) delta(d *delta) error {
 	})
 }
 
-// actionOf maps Terraform's lists of actions to ours. Lists that are not here (OpenTofu and Terraform both have some that let
-// go of an object and make another) must not be counted as something else: a plan with one is refused.
+// actionOf maps Terraform's lists of actions to ours. Lists that are not here must not be counted as something else: a plan
+// with one is refused.
 var actionOf = map[string]plumbline.Action{
 	"no-op":         plumbline.ActionNoOp,
 	"create":        plumbline.ActionCreate,
@@ -122,6 +122,8 @@ var actionOf = map[string]plumbline.Action{
 	"forget":        plumbline.ActionForget,
 	"delete create": plumbline.ActionReplace,
 	"create delete": plumbline.ActionReplaceFirst,
+	"forget create": plumbline.ActionForgetCreate,
+	"create forget": plumbline.ActionForgetCreate,
 }
 
 // decide finds out what is to be done.
@@ -208,8 +210,8 @@ func (r *reader) changed() error {
 		return nil
 	}
 	out := c.domain()
-	r.walker.begin(r.changes.room(out), c.replaces)
 	w := r.walker
+	w.begin(true, r.changes.room(out), c.replaces)
 	w.record = appendS(w.record, c.address)
 	w.record = appendS(w.record, c.deposed)
 	w.record = appendS(w.record, c.previous)
@@ -218,12 +220,9 @@ func (r *reader) changed() error {
 	w.record = appendS(w.record, c.reason)
 	w.record = appendS(w.record, c.imported)
 	w.record = appendList(w.record, c.replaces)
-	w.walk(c.place)
-	r.records = append(r.records, record{c.address, c.deposed, sha256.Sum256(w.record)})
-
-	out.Attributes = w.list
-	r.changes.truncated = r.changes.truncated || w.dropped
-	r.changes.add(out)
+	w.resource(c.place)
+	r.record(&r.records, c.address, c.deposed)
+	r.keep(&r.changes, out)
 	r.plan.Summary = r.plan.Summary.Add(count(out, c.imports))
 	return nil
 }
@@ -248,12 +247,22 @@ func (r *reader) drifted() error {
 		return nil
 	}
 	out := c.domain()
-	r.walker.begin(r.drift.room(out), nil)
-	r.walker.walk(c.place)
-	out.Attributes = r.walker.list
-	r.drift.truncated = r.drift.truncated || r.walker.dropped
-	r.drift.add(out)
+	r.walker.begin(false, r.drift.room(out), nil)
+	r.walker.resource(c.place)
+	r.keep(&r.drift, out)
 	return nil
+}
+
+// record takes what the walker has recorded into the digest.
+func (r *reader) record(list *[]record, name, deposed string) {
+	*list = append(*list, record{name, deposed, sha256.Sum256(r.walker.record)})
+	r.plan.Keyed = r.plan.Keyed || r.walker.keyed
+}
+
+// keep adds a change with the attributes that the walker has listed.
+func (r *reader) keep(k *keeper, c plumbline.Change) {
+	c.Attributes = r.walker.list
+	k.add(c, r.walker.dropped)
 }
 
 func (c resource) domain() plumbline.Change {
@@ -285,6 +294,10 @@ func count(c plumbline.Change, imports bool) (s plumbline.Summary) {
 		s.Delete = 1
 	case c.Action == plumbline.ActionForget:
 		s.Forget = 1
+	case c.Action == plumbline.ActionForgetCreate:
+		s.Forget, s.Create = 1, 1
+	case c.Action == plumbline.ActionInvoke:
+		s.Invoke = 1
 	}
 	if c.Previous != "" {
 		s.Move = 1
@@ -317,7 +330,7 @@ func (r *reader) output(name string) error {
 		Name: name, Action: d.action, Unknown: anyTrue(d.unknown),
 		Sensitive: anyTrue(d.beforeSensitive) || anyTrue(d.afterSensitive),
 	}
-	w.begin(0, nil)
+	w.begin(true, room{}, nil)
 	w.record = appendS(w.record, name)
 	w.record = appendList(w.record, d.actions)
 	o.Before = w.output(d.before, nil, o.Sensitive, anyTrue(d.beforeSensitive))
@@ -328,7 +341,8 @@ func (r *reader) output(name string) error {
 	if d.action == plumbline.ActionDelete && kindOf(d.after) == null {
 		o.After = ""
 	}
-	r.outputs = append(r.outputs, record{name: name, sum: sha256.Sum256(w.record)})
+	r.record(&r.outputs, name, "")
+	o.Before, o.After = r.fit(o.Before, d.before), r.fit(o.After, d.after)
 	r.plan.Outputs = append(r.plan.Outputs, o)
 	r.plan.Summary.Output++
 	return nil
@@ -348,7 +362,19 @@ func (w *walker) output(v, unknown []byte, sensitive, marked bool) string {
 	if anyTrue(unknown) {
 		w.record = appendS(append(w.record, '?'), appendJSON(nil, unknown, true))
 	}
-	return string(appendJSON(nil, v, false))
+	return w.kept(v)
+}
+
+// fit returns how the value of an output is shown if there is still room for it, and otherwise what stands for one that is too long.
+func (r *reader) fit(shown string, v []byte) string {
+	if !plumbline.IsJSON(shown) {
+		return shown
+	}
+	if r.outputRoom -= len(shown); r.outputRoom >= 0 {
+		return shown
+	}
+	r.outputRoom, r.plan.Truncated = 0, true
+	return r.walker.tooLong(len(shown), appendJSON(nil, v, true))
 }
 
 func appendList(dst []byte, list []string) []byte {

@@ -32,6 +32,9 @@ import (
 // agrees with; a deletion lists all. Where no path is in both lists (sets count their elements anew), or the full plan
 // is Truncated, it lists everything that drifted.
 //
+// Actions that are invoked, deferred changes and checks are no differences: what is not a resource's own does not drift. An action
+// that norefresh has, too, is unapplied like any change.
+//
 // A full plan with no changes has no differences and nothing unapplied: norefresh may then be the zero Plan.
 func Classify(full, norefresh plumbline.Plan) (differences []plumbline.Difference, unapplied bool) {
 	if !full.HasChanges() {
@@ -64,7 +67,7 @@ func explains(pending, change, drift plumbline.Change, truncated bool) bool {
 	if pending.Action != change.Action {
 		return false
 	}
-	if change.Action == plumbline.ActionDelete || change.Action == plumbline.ActionForget {
+	if change.Action == plumbline.ActionDelete || change.Action == plumbline.ActionForget || change.Action == plumbline.ActionForgetCreate {
 		return true
 	}
 	return !truncated && len(overlap(drift.Attributes, change.Attributes, true)) == 0
@@ -75,12 +78,18 @@ func overlap(drifted, planned []plumbline.Attribute, knownOnly bool) []plumbline
 	var both []plumbline.Attribute
 	for _, d := range drifted {
 		if slices.ContainsFunc(planned, func(p plumbline.Attribute) bool {
-			return (!knownOnly || !p.Unknown) && (within(p.Path, d.Path) || within(d.Path, p.Path))
+			return (!knownOnly || !p.Unknown) && (within(p.Path, d.Path) || within(d.Path, p.Path) || undoes(p, d))
 		}) {
 			both = append(both, d)
 		}
 	}
 	return both
+}
+
+// undoes reports whether planned is drifted the other way round, in an element that has another index in another list: in
+// drift an index counts in reality, in a plan that changes an element it counts in the configuration.
+func undoes(planned, drifted plumbline.Attribute) bool {
+	return drifted.After == planned.Before && (drifted.After != "" || drifted.Before == planned.After) && meet(planned.Path, drifted.Path)
 }
 
 func difference(c plumbline.Change, kind plumbline.DifferenceKind, attributes []plumbline.Attribute) plumbline.Difference {
@@ -95,7 +104,9 @@ func objectOf(c plumbline.Change) key { return key{c.Address, c.Deposed} }
 func byObject(changes []plumbline.Change) map[key]plumbline.Change {
 	m := make(map[key]plumbline.Change, len(changes))
 	for _, c := range changes {
-		m[objectOf(c)] = c
+		if c.Action != plumbline.ActionInvoke { // of no resource
+			m[objectOf(c)] = c
+		}
 	}
 	return m
 }

@@ -90,6 +90,23 @@ func TestClassifyReal(t *testing.T) {
 	}
 }
 
+// TestClassifyLists reads plans in which the elements of a list were changed, added and moved outside.
+func TestClassifyLists(t *testing.T) {
+	const doc = `{"format_version":"1.2","resource_drift":[{"address":"x.a","mode":"managed","type":"x","change":{"actions":["update"],
+		"before":{"l":[{"name":"a","n":1},{"name":"b","n":1}]},"after":{"l":[{"name":"new","n":5},{"name":"a","n":1},{"name":"b","n":2}]}}}],
+		"resource_changes":[{"address":"x.a","mode":"managed","type":"x","change":{"actions":["update"],
+		"before":{"l":[{"name":"new","n":5},{"name":"a","n":1},{"name":"b","n":2}]},"after":{"l":[{"name":"a","n":1},{"name":"b","n":1}]}}}],
+		"deferred_changes":[{"reason":"unknown","resource_change":{"address":"x.b","mode":"managed","type":"x","change":{"actions":["create"]}}}],
+		"checks":[{"address":{"to_display":"x.a"},"status":"fail"}]}`
+	p, err := Read(strings.NewReader(doc), Options{Key: testKey})
+	if err != nil {
+		t.Fatal(err)
+	}
+	const want = "unapplied false\nchanged x.a (x)\n" +
+		"\tl[0].n: - => 5 [whole l[0]]\n\tl[0].name: - => \"new\" [whole l[0]]\n\tl[2].n: 1 => 2\n"
+	compare(t, want, verdict(Classify(p, plumbline.Plan{})))
+}
+
 // TestClassifyRules is about what the samples do not show.
 func TestClassifyRules(t *testing.T) {
 	attribute := func(path, before, after string) plumbline.Attribute {
@@ -197,6 +214,35 @@ func TestClassifyRules(t *testing.T) {
 			full:  change(update, attribute("rule[1].port", "2", "1")),
 			drift: change(update, attribute("rule[0].port", "1", "2")),
 			want:  "unapplied false\nchanged x.a (x)\n\trule[0].port: 1 => 2\n",
+		},
+		{
+			name:  "an element of a list that has another index in the configuration than in reality",
+			full:  change(update, attribute("rule[0]", `"new"`, ""), attribute("rule[1].port", "2", "1"), attribute("rule[3].port", "7", "8")),
+			drift: change(update, attribute("rule[0]", "", `"new"`), attribute("rule[2].port", "1", "2"), attribute("rule[4].port", "5", "6")),
+			want:  "unapplied false\nchanged x.a (x)\n\trule[0]: - => \"new\"\n\trule[2].port: 1 => 2\n",
+		},
+		{
+			name:      "the same, beside an unapplied change of the resource",
+			full:      change(update, attribute("rule[1].port", "2", "1"), attribute("name", `"a"`, `"b"`)),
+			drift:     change(update, attribute("rule[2].port", "1", "2")),
+			norefresh: change(update, attribute("name", `"a"`, `"b"`)),
+			want:      "unapplied true\nchanged x.a (x)\n\trule[2].port: 1 => 2\n",
+		},
+		{
+			name: "an action is run because of an unapplied change",
+			full: []plumbline.Change{
+				{Address: "action.x.a", Type: "x", Action: plumbline.ActionInvoke}, {Address: "x.b", Type: "x", Action: update},
+			},
+			drift:     []plumbline.Change{{Address: "action.x.a", Type: "x", Action: update}},
+			norefresh: []plumbline.Change{{Address: "x.b", Type: "x", Action: update}},
+			want:      "unapplied true\n",
+		},
+		{
+			name:      "what is to be let go of has drifted",
+			full:      change(plumbline.ActionForgetCreate, attribute("size", "2", "1")),
+			drift:     change(update, attribute("size", "1", "2")),
+			norefresh: change(plumbline.ActionForgetCreate, later("id", `"1"`)),
+			want:      "unapplied true\n",
 		},
 		{
 			name:  "a container that is unknown as a whole",

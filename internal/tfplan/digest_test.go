@@ -16,6 +16,8 @@ import (
 	"testing"
 
 	"github.com/rogpeppe/go-internal/txtar"
+
+	"github.com/plumbline/plumbline/internal/plumbline"
 )
 
 type doc = map[string]any
@@ -120,7 +122,7 @@ func variants(v any) []any {
 	case string:
 		return []any{v + "!", nil, doc{}, []any{}, []any{v}, true}
 	case json.Number:
-		return []any{v + "1", json.Number("-1"), nil, v.String()}
+		return []any{json.Number("1" + v), json.Number("-1"), nil, v.String()}
 	case bool:
 		return []any{!v, nil, strconv.FormatBool(v)}
 	case nil:
@@ -172,7 +174,7 @@ func eachValue(v, mask any, path string, set func(any), f func(path string, v an
 
 // TestDigestSeesEverything changes one thing after the other in plans that have all kinds of them.
 func TestDigestSeesEverything(t *testing.T) {
-	for _, name := range []string{"replace", "objects", "unknown", "sensitive", "shapes", "names"} {
+	for _, name := range []string{"replace", "objects", "unknown", "sensitive", "shapes", "names", "invocation", "forget-create", "lists", "keys"} {
 		t.Run(name, func(t *testing.T) {
 			d := load(t, "cases/"+name+".txtar")
 			base := digest(t, d, nil)
@@ -244,6 +246,24 @@ func TestDigestSeesEverything(t *testing.T) {
 				differs(at + " left out")
 				d["resource_changes"] = list
 			}
+			invocations, _ := d["action_invocations"].([]any)
+			for i, v := range invocations {
+				c := v.(doc)
+				at := fmt.Sprintf("%s %d", c["address"], i)
+				member(c, at, "address", at+"x")
+				member(c, at, "provider_name", "registry.opentofu.org/hashicorp/aws")
+				member(c, at, "invoke_action_trigger", doc{"another": true})
+				value(c, at, "lifecycle_action_trigger", nil)
+				if c["config_values"] != nil {
+					value(c, at, "config_values", nil)
+					member(c, at, "config_unknown", doc{"another": true})
+				}
+				d["action_invocations"] = slices.Concat(invocations[:i], invocations[i+1:])
+				differs(at + " left out")
+				d["action_invocations"] = slices.Concat(invocations, invocations[i:i+1])
+				differs(at + " twice")
+				d["action_invocations"] = invocations
+			}
 			outputs, _ := d["output_changes"].(doc)
 			for name, v := range outputs {
 				c := v.(doc)
@@ -279,6 +299,7 @@ func TestDigestSeesEverything(t *testing.T) {
 func TestDigestIgnoresTheRest(t *testing.T) {
 	for _, name := range []string{
 		"cases/replace.txtar", "cases/objects.txtar", "cases/unknown.txtar", "cases/sensitive.txtar", "cases/shapes.txtar", "cases/names.txtar",
+		"cases/invocation.txtar", "cases/lists.txtar", "cases/deferred.txtar",
 		"real/5-both-same-resource.json", "real/0-create.json", "real/12-import.json",
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -288,6 +309,8 @@ func TestDigestIgnoresTheRest(t *testing.T) {
 				chance := rand.New(rand.NewPCG(seed, 1))
 				list := d["resource_changes"].([]any)
 				chance.Shuffle(len(list), func(i, j int) { list[i], list[j] = list[j], list[i] })
+				invocations, _ := d["action_invocations"].([]any)
+				chance.Shuffle(len(invocations), func(i, j int) { invocations[i], invocations[j] = invocations[j], invocations[i] })
 				for _, v := range list {
 					if paths, ok := v.(doc)["change"].(doc)["replace_paths"].([]any); ok {
 						chance.Shuffle(len(paths), func(i, j int) { paths[i], paths[j] = paths[j], paths[i] })
@@ -300,7 +323,8 @@ func TestDigestIgnoresTheRest(t *testing.T) {
 			for name, v := range map[string]any{
 				"timestamp": "2030-01-01T00:00:00Z", "terraform_version": "1.99.0", "variables": doc{"x": doc{"value": "y"}},
 				"prior_state": nil, "relevant_attributes": []any{doc{}}, "checks": []any{}, "resource_drift": []any{}, "applyable": false,
-				"configuration": doc{}, "planned_values": doc{}, "a_later_field": doc{"x": []any{}},
+				"configuration": doc{}, "planned_values": doc{}, "a_later_field": doc{"x": []any{}}, "complete": false,
+				"deferred_changes": []any{}, "deferred_action_invocations": nil,
 			} {
 				d[name] = v
 			}
@@ -311,7 +335,7 @@ func TestDigestIgnoresTheRest(t *testing.T) {
 				c["generated_config"] = "x"
 				before, isObject := c["before"].(doc)
 				after, both := c["after"].(doc)
-				if isObject && both && c["before_sensitive"] != true {
+				if isObject && both && c["before_sensitive"] != true && c["after_sensitive"] != true {
 					before["unchanged"], after["unchanged"] = doc{"a": []any{"b"}}, doc{"a": []any{"b"}}
 				}
 				if r["mode"] == "data" || slices.Equal(c["actions"].([]any), []any{"no-op"}) && isObject && both {
@@ -337,10 +361,32 @@ func TestDigestKey(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+			if p.Keyed != matters {
+				t.Errorf("%s: keyed %t", name, p.Keyed)
+			}
 			digests = append(digests, p.Digest)
 		}
 		if (digests[0] != digests[1]) != matters {
 			t.Errorf("%s: %v", name, digests)
+		}
+	}
+}
+
+// TestDigestWithoutKey shows that a digest without a key reveals nothing: it is another each time, unless nothing is sensitive.
+func TestDigestWithoutKey(t *testing.T) {
+	for name, keyed := range map[string]bool{"cases/sensitive.txtar": true, "cases/invocation.txtar": true, "cases/replace.txtar": false} {
+		var b bytes.Buffer
+		encode(&b, load(t, name), nil)
+		var plans []plumbline.Plan
+		for range 2 {
+			p, err := Read(bytes.NewReader(b.Bytes()), Options{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			plans = append(plans, p)
+		}
+		if plans[0].Keyed != keyed || (plans[0].Digest != plans[1].Digest) != keyed {
+			t.Errorf("%s: keyed %t, digests %s and %s", name, plans[0].Keyed, plans[0].Digest, plans[1].Digest)
 		}
 	}
 }
@@ -350,12 +396,16 @@ func TestDigestEncoding(t *testing.T) {
 	const in = `{"format_version":"1.2","resource_changes":[{"address":"x.a","mode":"managed","type":"x","provider_name":"registry.terraform.io/a/x",
 		"change":{"actions":["delete","create"],"before":{"id":"1","n":1500,"s":"old","l":[]},"after":{"n":0.25,"s":"new","l":[null]},
 		"after_unknown":{"id":true},"before_sensitive":{"s":true},"after_sensitive":{},"replace_paths":[["n"]]},"action_reason":"replace_because_cannot_update"}],
-		"output_changes":{"o":{"actions":["create"],"before":null,"after":{"b":1,"a":true},"after_unknown":false}}}`
+		"output_changes":{"o":{"actions":["create"],"before":null,"after":{"b":1,"a":true},"after_unknown":false}},
+		"action_invocations":[{"address":"action.x.b","type":"x","name":"b","provider_name":"registry.terraform.io/a/x","config_values":{"n":2},
+		"config_sensitive":{},"config_unknown":{"id":true},"lifecycle_action_trigger":{"triggering_resource_address":"x.a","action_trigger_block_index":0}}]}`
 	mac := func(s string) string { return string(hmacSum(s)) }
 	change := "3:x.a0:0:25:registry.terraform.io/a/x2;6:delete6:create29:replace_because_cannot_update0:1;1:n" +
 		"2:id=3:\"1\"?" + "4:l[0]-=4:null" + "1:n=4:15e2=5:25e-2" + "1:s*" + mac(`"old"`) + "#" + mac(`"new"`)
 	output := "1:o1;6:create" + "=4:null" + "=18:{\"a\":true,\"b\":1e0}"
-	want := hexSum("plumbline plan 1\n" + "1;" + sum(change) + "1;" + sum(output))
+	invocation := "10:action.x.b25:registry.terraform.io/a/x" +
+		"68:{\"action_trigger_block_index\":0,\"triggering_resource_address\":\"x.a\"}0:" + "0:-{" + "2:id-?" + "1:n-=3:2e0"
+	want := hexSum("plumbline plan 2\n" + "1;" + sum(change) + "1;" + sum(output) + "1;" + sum(invocation))
 	p, err := Read(strings.NewReader(in), Options{Key: testKey})
 	if err != nil {
 		t.Fatal(err)

@@ -87,7 +87,11 @@ func compare(t *testing.T, want, got string) {
 func read(t *testing.T, in []byte) string {
 	t.Helper()
 	var secrets []string
-	p, err := Read(bytes.NewReader(in), Options{Key: testKey, Secrets: func(s string) { secrets = append(secrets, s) }})
+	p, err := Read(bytes.NewReader(in), Options{
+		Key:        testKey,
+		Secrets:    func(s string) { secrets = append(secrets, s) },
+		SecretName: func(name string) bool { return strings.Contains(name, "password") },
+	})
 	if err != nil {
 		noSecret(t, err.Error())
 		return "error: " + err.Error() + "\n"
@@ -125,7 +129,7 @@ func dump(p plumbline.Plan) string {
 	for _, f := range []struct {
 		on   bool
 		name string
-	}{{p.NoState, "no state"}, {p.Errored, "errored"}, {p.Truncated, "truncated"}} {
+	}{{p.NoState, "no state"}, {p.Errored, "errored"}, {p.Truncated, "truncated"}, {p.Partial, "partial"}, {p.Keyed, "keyed"}} {
 		if f.on {
 			fmt.Fprintln(&b, f.name)
 		}
@@ -133,7 +137,7 @@ func dump(p plumbline.Plan) string {
 	for _, list := range []struct {
 		name    string
 		changes []plumbline.Change
-	}{{"change", p.Changes}, {"drift", p.Drift}} {
+	}{{"change", p.Changes}, {"drift", p.Drift}, {"deferred", p.Deferred}} {
 		for _, c := range list.changes {
 			fmt.Fprintf(&b, "%s %s: %s, %s of %s", list.name, c.Address, c.Action, c.Type, c.Provider)
 			for _, f := range [][2]string{
@@ -147,6 +151,9 @@ func dump(p plumbline.Plan) string {
 			b.WriteByte('\n')
 			writeAttributes(&b, c.Attributes)
 		}
+	}
+	for _, c := range p.Checks {
+		fmt.Fprintf(&b, "check %s: %s %q\n", c.Address, c.Status, c.Problems)
 	}
 	for _, o := range p.Outputs {
 		fmt.Fprintf(&b, "output %s: %s", o.Name, o.Action)
@@ -177,6 +184,9 @@ func writeValues(b *strings.Builder, a plumbline.Attribute) {
 		if f.on {
 			fmt.Fprintf(b, " [%s]", f.name)
 		}
+	}
+	if a.Whole > 0 {
+		fmt.Fprintf(b, " [whole %s]", a.Path[:a.Whole])
 	}
 	b.WriteByte('\n')
 }

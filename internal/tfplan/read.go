@@ -17,23 +17,46 @@ import (
 	"github.com/plumbline/plumbline/internal/plumbline"
 )
 
-// DefaultMaxAttributes is how many attributes a Plan keeps when Options do not say.
-const DefaultMaxAttributes = 2000
+// What a Plan keeps when Options do not say.
+const (
+	DefaultMaxAttributes = 2000
+	DefaultMaxBytes      = 8 << 20
+)
 
 // Options say how to read a plan.
 type Options struct {
-	// Key keys the hashes of sensitive values in the digest. Digests can be compared when they were made with one key. Without
-	// a key, whoever has a digest can check guesses of a sensitive value, if all else in the plan is known.
+	// Key keys the hashes of sensitive values in the digest, and of values that are too long to be kept. Digests can be compared
+	// when they were made with one key. Default: a random one for this Read alone, so that nobody can check guesses of a sensitive
+	// value. The digest of a plan that is Keyed then compares with no other.
 	Key []byte
 
 	// Secrets, if not nil, is told every sensitive string and number of at least four bytes, in changes, unchanged
-	// resources, data sources and outputs. The same value may come many times. Values that are sensitive only in
-	// variables are not told.
+	// resources, data sources, outputs, actions and the root module's variables. The same value may come many times.
 	Secrets func(string)
 
-	// MaxAttributes is how many attributes are kept for Changes, and as many again for Drift; those of what is destroyed or
-	// replaced come first. Default DefaultMaxAttributes; negative: none. When some were left out, the Plan is Truncated.
+	// SecretName, if not nil, reports whether the name of a variable, or of something inside one, is that of a secret. Secrets is
+	// then told the strings under it even if the configuration does not mark the variable as sensitive.
+	SecretName func(name string) bool
+
+	// MaxAttributes is how many attributes are kept for Changes, as many again for Drift, and as many again for Deferred; those
+	// of what is destroyed or replaced come first. Default DefaultMaxAttributes; negative: none. When some were left out, the
+	// Plan is Truncated.
 	MaxAttributes int
+
+	// MaxBytes bounds in the same way the bytes in paths and values of attributes, and once more those in values of outputs
+	// and in the problems of checks. Default DefaultMaxBytes; negative: none. No value is ever cut: it is kept, or left out, or, beyond
+	// 64 KiB and in outputs, replaced by its size and a hash (plumbline.TooLong).
+	MaxBytes int
+}
+
+func (o Options) space() room {
+	or := func(n, standard int) int {
+		if n == 0 {
+			return standard
+		}
+		return max(n, 0)
+	}
+	return room{or(o.MaxAttributes, DefaultMaxAttributes), or(o.MaxBytes, DefaultMaxBytes)}
 }
 
 // Hosts that provider names begin with unless a configuration says otherwise.
@@ -45,16 +68,18 @@ const (
 // Read reads the output of `terraform show -json PLANFILE`, of Terraform or OpenTofu, to its end. An error names the byte and
 // the place in the input. An action that is not known is an error: a plan that cannot be counted must not be approved.
 func Read(in io.Reader, o Options) (plumbline.Plan, error) {
-	most := max(o.MaxAttributes, 0)
-	if o.MaxAttributes == 0 {
-		most = DefaultMaxAttributes
-	}
+	space := o.space()
 	r := &reader{
-		dec:     jsontext.NewDecoder(in),
-		walker:  newWalker(o),
-		changes: keeper{max: most},
-		drift:   keeper{max: most},
-		words:   map[string]string{},
+		dec:        jsontext.NewDecoder(in),
+		walker:     newWalker(o),
+		changes:    keeper{max: space},
+		drift:      keeper{max: space},
+		deferred:   keeper{max: space},
+		outputRoom: space.bytes,
+		checkRoom:  space.bytes,
+		variables:  variables{isSecret: o.SecretName},
+		checks:     map[plumbline.CheckStatus]int{},
+		words:      map[string]string{},
 	}
 	if err := r.read(); err != nil {
 		return plumbline.Plan{}, err
@@ -67,10 +92,13 @@ type reader struct {
 	dec    *jsontext.Decoder
 	walker *walker
 
-	plan           plumbline.Plan
-	changes, drift keeper
-	records        []record // of changes, for the digest
-	outputs        []record
+	plan                     plumbline.Plan
+	changes, drift, deferred keeper
+	outputRoom, checkRoom    int      // bytes
+	records                  []record // of changes, for the digest
+	outputs, invocations     []record
+	variables                variables
+	checks                   map[plumbline.CheckStatus]int // how many of each came
 
 	format   string
 	complete bool // the input has "complete" or "applyable", which OpenTofu does not write
@@ -126,9 +154,14 @@ func (r *reader) section() error {
 		v, err := r.value()
 		r.plan.Errored = isTrue(v)
 		return err
-	case "applyable", "complete":
+	case "applyable":
 		r.complete = true
 		return r.skip()
+	case "complete":
+		r.complete = true
+		v, err := r.value()
+		r.plan.Partial = r.plan.Partial || string(v) == "false"
+		return err
 	case "resource_changes":
 		return r.list(r.changed)
 	case "resource_drift":
@@ -141,10 +174,17 @@ func (r *reader) section() error {
 	case "prior_state":
 		return r.member("values", func() error { return r.member("root_module", r.module) })
 	case "action_invocations":
-		return r.list(func() error {
-			err := r.member("address", func() error { return r.string(&r.at.address) })
-			return cmp.Or(err, r.wrong(errors.New("the plan runs an action, which this version of Plumbline cannot show")))
-		})
+		return r.list(r.invoked)
+	case "deferred_changes":
+		return r.list(r.deferredChange)
+	case "deferred_action_invocations":
+		return r.list(r.deferredInvocation)
+	case "checks":
+		return r.list(r.check)
+	case "variables":
+		return r.object(r.variable)
+	case "configuration":
+		return r.member("root_module", func() error { return r.member("variables", func() error { return r.object(r.declared) }) })
 	case "values":
 		return r.wrong(errors.New("this is a state, not a plan"))
 	default:
@@ -199,14 +239,16 @@ func (r *reader) engine() string {
 func (r *reader) finish() plumbline.Plan {
 	p := r.plan
 	p.Engine = r.engine()
-	p.Changes, p.Drift = r.changes.sorted(), r.drift.sorted()
-	p.Truncated = r.changes.truncated || r.drift.truncated
+	p.Changes, p.Drift, p.Deferred = r.changes.sorted(), r.drift.sorted(), r.deferred.sorted()
+	p.Truncated = p.Truncated || r.changes.truncated || r.drift.truncated || r.deferred.truncated
+	p.Partial = p.Partial || len(p.Deferred) > 0
+	slices.SortStableFunc(p.Checks, func(a, b plumbline.Check) int { return cmp.Compare(a.Address, b.Address) })
 	p.NoState = !r.hasState && r.prior <= r.imports
 	slices.SortFunc(p.Outputs, func(a, b plumbline.OutputChange) int { return cmp.Compare(a.Name, b.Name) })
 
 	h := sha256.New()
-	h.Write([]byte("plumbline plan 1\n"))
-	for _, list := range [][]record{r.records, r.outputs} {
+	h.Write([]byte("plumbline plan 2\n"))
+	for _, list := range [][]record{r.records, r.outputs, r.invocations} {
 		slices.SortFunc(list, func(a, b record) int {
 			return cmp.Or(cmp.Compare(a.name, b.name), cmp.Compare(a.deposed, b.deposed), bytes.Compare(a.sum[:], b.sum[:]))
 		})

@@ -2,11 +2,14 @@ package tfplan
 
 import (
 	"bytes"
+	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"testing/iotest"
@@ -37,7 +40,7 @@ func TestErrors(t *testing.T) {
 		{"actions are a string", head + `{"address":"x.a","mode":"managed","change":{"actions":"create"}}]}`, "byte 97, in resource_changes[0] (x.a): expected an array"},
 		{"action is a number", head + `{"address":"x.a","mode":"managed","change":{"actions":[1]}}]}`, "byte 100, in resource_changes[0] (x.a): expected a string"},
 		{"read", head + `{"address":"x.a","mode":"managed","change":{"actions":["read"]}}]}`, "byte 108, in resource_changes[0] (x.a): a managed resource cannot be read only"},
-		{"open", head + `{"address":"x.a","mode":"managed","change":{"actions":["forget","create"]}}]}`, `byte 119, in resource_changes[0] (x.a): actions ["forget" "create"] are not known to this version of Plumbline`},
+		{"open", head + `{"address":"x.a","mode":"managed","change":{"actions":["forget","delete"]}}]}`, `byte 119, in resource_changes[0] (x.a): actions ["forget" "delete"] are not known to this version of Plumbline`},
 		{"second address", head + `{"address":"x.a","mode":"data","change":{"actions":["read"]}},{"address":7}]}`, "byte 118, in resource_changes[1]: expected a string"},
 		{"key of a sensitive map twice", head + `{"address":"x.a","mode":"managed","change":{"before":{"plum-key":1,"plum-key":2}}}]}`, "byte 111, in resource_changes[0] (x.a): an object has the same name twice"},
 		{"escape", head + `{"address":"x.a","mode":"managed","change":{"before":"plum-\q"}}]}`, "byte 103, in resource_changes[0] (x.a): not valid JSON"},
@@ -45,6 +48,13 @@ func TestErrors(t *testing.T) {
 		{"step of a path", head + `{"address":"x.a","mode":"managed","change":{"replace_paths":[["plum-",true]]}}]}`, "byte 119, in resource_changes[0] (x.a): a step in replace_paths is neither a name nor an index"},
 		{"path", head + `{"address":"x.a","mode":"managed","change":{"replace_paths":["plum-"]}}]}`, "byte 112, in resource_changes[0] (x.a): replace_paths holds something other than paths"},
 		{"deep", head + `{"address":"x.a","mode":"managed","change":{"before":` + strings.Repeat("[", 501) + strings.Repeat("]", 501) + `}}]}`, "byte 1099, in resource_changes[0] (x.a): a value is nested deeper than 500 levels"},
+		{"action", `{"format_version":"1.2","action_invocations":[{"type":"plum"}]}`, "byte 61, in action_invocations[0]: no address"},
+		{"deferred", `{"format_version":"1.2","deferred_changes":[{"reason":"plum"}]}`, "byte 61, in deferred_changes[0]: no resource_change"},
+		{"deferred resource", `{"format_version":"1.2","deferred_changes":[{"resource_change":{"address":"x.a"}}]}`, "byte 80, in deferred_changes[0] (x.a): no mode"},
+		{"deferred action", `{"format_version":"1.2","deferred_action_invocations":[{"action_invocation":null}]}`, "byte 80, in deferred_action_invocations[0]: no address"},
+		{"no deferred action", `{"format_version":"1.2","deferred_action_invocations":[{}]}`, "byte 57, in deferred_action_invocations[0]: no action_invocation"},
+		{"check", `{"format_version":"1.2","checks":[{"address":"plum"}]}`, "byte 44, in checks[0]: expected an object"},
+		{"variable", `{"format_version":"1.2","variables":{"plum":[]}}`, "byte 43, in variables: expected an object"},
 		{"output", `{"format_version":"1.2","output_changes":{"o":{"actions":["plum"]}}}`, `byte 66, in output_changes (o): actions ["plum"] are not known to this version of Plumbline`},
 		{"prior state", `{"format_version":"1.2","prior_state":{"values":[]}}`, "byte 47, in prior_state: expected an object"},
 	} {
@@ -143,6 +153,126 @@ func TestMaxAttributes(t *testing.T) {
 	}
 }
 
+// TestMaxBytes bounds the bytes that are kept, not only the number of attributes. No value is cut.
+func TestMaxBytes(t *testing.T) {
+	var doc strings.Builder
+	doc.WriteString(`{"format_version":"1.2","resource_changes":[`)
+	actions := []string{`["create"]`, `["update"]`, `["delete","create"]`}
+	for i, a := range actions {
+		if i > 0 {
+			doc.WriteByte(',')
+		}
+		fmt.Fprintf(&doc, `{"address":"x.%d","mode":"managed","type":"x","change":{"actions":%s,"before":{"a":"","b":""},"after":{"a":"%0999d","b":"%01999d"}}}`, i, a, i, i)
+	}
+	fmt.Fprintf(&doc, `],"output_changes":{"a":{"actions":["update"],"before":"%0999d","after":"%01999d"},"b":{"actions":["create"],"before":null,"after":"%0999d"}},`, 1, 1, 1)
+	fmt.Fprintf(&doc, `"checks":[{"address":{"to_display":"check.c"},"status":"fail","instances":[{"address":{"to_display":"check.c"},"status":"fail","problems":[{"message":"%0999d"},{"message":"%01999d"}]}]}]}`, 1, 1)
+	var whole plumbline.Plan
+	for _, test := range []struct {
+		most int
+		want string
+	}{
+		{0, "2 2 2, outputs 1001 2001 1001, problems 2"},
+		{-1, "0 0 0, outputs 31 31 31, problems 0"},
+		{1 << 20, "2 2 2, outputs 1001 2001 1001, problems 2"},
+		{9024, "2 2 2, outputs 1001 2001 1001, problems 2"},
+		{9023, "1 2 2, outputs 1001 2001 1001, problems 2"},
+		{4012, "0 1 2, outputs 1001 2001 1001, problems 2"},
+		{3005, "0 0 1, outputs 1001 2001 31, problems 2"},
+		{2500, "0 0 1, outputs 1001 31 31, problems 1"},
+		{10, "0 0 0, outputs 31 31 31, problems 0"},
+	} {
+		p, err := Read(strings.NewReader(doc.String()), Options{Key: testKey, MaxBytes: test.most})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var counts []string
+		for _, c := range p.Changes {
+			counts = append(counts, fmt.Sprint(len(c.Attributes)))
+		}
+		got := fmt.Sprintf("%s, outputs %d %d %d, problems %d", strings.Join(counts, " "),
+			len(p.Outputs[0].Before), len(p.Outputs[0].After), len(p.Outputs[1].After), len(p.Checks[0].Problems))
+		if got != test.want {
+			t.Errorf("%d bytes: got %s, want %s", test.most, got, test.want)
+		}
+		if test.most == 0 {
+			whole = p
+		}
+		if p.Truncated != (test.want != "2 2 2, outputs 1001 2001 1001, problems 2") {
+			t.Errorf("%d bytes: truncated %t", test.most, p.Truncated)
+		}
+		if p.Digest != whole.Digest {
+			t.Errorf("%d bytes: another digest", test.most)
+		}
+	}
+}
+
+// TestTooLong has values that are not kept, among them one with a secret that nobody marked.
+func TestTooLong(t *testing.T) {
+	long := func(s string) string { return s + strings.Repeat("x", maxValue) }
+	doc := fmt.Sprintf(`{"format_version":"1.2","resource_changes":[{"address":"x.a","mode":"managed","type":"x","change":{"actions":["update"],
+		"before":{"a":%q,"b":%q,"u":[%q],"p":"short","s":%q},"after":{"a":%q,"b":"short","p":%q,"s":%q},
+		"after_unknown":{"u":true},"before_sensitive":{"s":true},"after_sensitive":{"s":true}}}],
+		"output_changes":{"o":{"actions":["create"],"before":null,"after":{"v":%q}}}}`,
+		long("plum-1"), long("plum-2"), long("plum-3"), long("plum-4"), long("plum-5"), strings.Repeat("y", maxValue-2), long("plum-6"), long("plum-7"))
+	read := func(key string) plumbline.Plan {
+		t.Helper()
+		p, err := Read(strings.NewReader(doc), Options{Key: []byte(key)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return p
+	}
+	p := read(string(testKey))
+	text := dump(p)
+	noSecret(t, text)
+	hash := func(value string) string { return hex.EncodeToString(hmacSum(value))[:12] }
+	quoted := func(s string) string { return `"` + long(s) + `"` }
+	want := map[string][2]string{
+		"a": {plumbline.TooLong(maxValue+8, hash(quoted("plum-1"))), plumbline.TooLong(maxValue+8, hash(quoted("plum-5")))},
+		"b": {plumbline.TooLong(maxValue+8, hash(quoted("plum-2"))), `"short"`},
+		"p": {`"short"`, `"` + strings.Repeat("y", maxValue-2) + `"`},
+		"s": {plumbline.Masked, plumbline.Masked},
+		"u": {plumbline.TooLong(maxValue+10, hash("["+quoted("plum-3")+"]")), ""},
+	}
+	for _, a := range p.Changes[0].Attributes {
+		if got := [2]string{a.Before, a.After}; got != want[a.Path] {
+			t.Errorf("%s: got %.100q, want %.100q", a.Path, got, want[a.Path])
+		}
+		delete(want, a.Path)
+	}
+	if len(want) > 0 {
+		t.Errorf("not listed: %v", want)
+	}
+	if got, want := p.Outputs[0].After, plumbline.TooLong(maxValue+14, hash(`{"v":`+quoted("plum-7")+`}`)); got != want {
+		t.Errorf("output: got %s, want %s", got, want)
+	}
+	if p.Truncated {
+		t.Error("truncated, though each value stands there with its hash")
+	}
+	if dump(read("another key")) == text || dump(read("")) == dump(read("")) {
+		t.Error("a hash that does not depend on the key lets anyone check what the value is")
+	}
+}
+
+func TestTooManyChecks(t *testing.T) {
+	var doc strings.Builder
+	doc.WriteString(`{"format_version":"1.2","checks":[{"address":{"to_display":"check.c"},"status":"fail","instances":[`)
+	for i := range maxChecks + 5 {
+		if i > 0 {
+			doc.WriteByte(',')
+		}
+		fmt.Fprintf(&doc, `{"address":{"to_display":"check.c[%d]"},"status":"fail"}`, i)
+	}
+	doc.WriteString(`]},{"address":{"to_display":"check.d"},"status":"error"}]}`)
+	p, err := Read(strings.NewReader(doc.String()), Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(p.Checks) != maxChecks+1 || !p.Truncated {
+		t.Errorf("%d checks, truncated %t", len(p.Checks), p.Truncated)
+	}
+}
+
 func TestCanonicalNumbers(t *testing.T) {
 	for in, want := range map[string]string{
 		"0": "0", "-0": "0", "0.00": "0", "0e5": "0", "1": "1e0", "-1": "-1e0", "10": "1e1", "1e1": "1e1", "1.0": "1e0", "100e-2": "1e0",
@@ -173,7 +303,9 @@ func FuzzRead(f *testing.F) {
 		}
 	}
 	f.Fuzz(func(t *testing.T, doc []byte) {
-		p, err := Read(bytes.NewReader(doc), Options{Key: testKey, Secrets: func(string) {}, MaxAttributes: 5})
+		p, err := Read(bytes.NewReader(doc), Options{
+			Key: testKey, Secrets: func(string) {}, SecretName: func(name string) bool { return strings.HasSuffix(name, "n") }, MaxAttributes: 5, MaxBytes: 500,
+		})
 		if err != nil {
 			if !strings.HasPrefix(err.Error(), "plan JSON, byte ") {
 				t.Errorf("an error without a place: %v", err)
@@ -185,6 +317,69 @@ func FuzzRead(f *testing.F) {
 			t.Errorf("read twice: %v, %v, %v", p.Summary, again.Summary, err)
 		}
 		Classify(again, p)
-		Classify(p, again)
+		differences, _ := Classify(p, again)
+		MaskDifferences(differences, strings.Clone)
+		wellFormed(t, p)
+		wellFormed(t, again)
+		bounded(t, p, 5, 500)
+
+		text := dump(again)
+		Mask(&again, strings.Clone)
+		compare(t, text, dump(again))
+		for _, secret := range []string{"a", "a.", "\",\"", "0", "[", "{}"} {
+			Mask(&p, func(s string) string { return strings.ReplaceAll(s, secret, plumbline.Masked) })
+			wellFormed(t, p)
+		}
 	})
+}
+
+// wellFormed checks what holds of every plan, masked or not.
+func wellFormed(t *testing.T, p plumbline.Plan) {
+	t.Helper()
+	value := func(v string) {
+		if plumbline.IsJSON(v) && !json.Valid([]byte(v)) {
+			t.Errorf("neither JSON nor a word that stands for a value: %q", v)
+		}
+	}
+	for _, c := range slices.Concat(p.Changes, p.Drift, p.Deferred) {
+		for _, a := range c.Attributes {
+			value(a.Before)
+			value(a.After)
+			if a.Whole < 0 || a.Whole > len(a.Path) || a.Whole > 0 && !within(a.Path, a.Path[:a.Whole]) {
+				t.Errorf("%q: the first %d bytes are not the way to something around it", a.Path, a.Whole)
+			}
+		}
+	}
+	for _, o := range p.Outputs {
+		value(o.Before)
+		value(o.After)
+	}
+}
+
+// bounded checks that a plan keeps no more than it was told.
+func bounded(t *testing.T, p plumbline.Plan, attributes, bytes int) {
+	t.Helper()
+	for name, list := range map[string][]plumbline.Change{"changes": p.Changes, "drift": p.Drift, "deferred": p.Deferred} {
+		var used room
+		for _, c := range list {
+			used = used.plus(c.Attributes)
+		}
+		if !(room{attributes, bytes}).holds(used) {
+			t.Errorf("%s: %+v kept", name, used)
+		}
+	}
+	n := 0
+	for _, c := range p.Checks {
+		for _, s := range c.Problems {
+			n += len(s)
+		}
+	}
+	for _, o := range p.Outputs {
+		if plumbline.IsJSON(o.Before) && plumbline.IsJSON(o.After) {
+			n = max(n, len(o.Before)+len(o.After))
+		}
+	}
+	if n > bytes {
+		t.Errorf("%d bytes of problems or in one output kept", n)
+	}
 }

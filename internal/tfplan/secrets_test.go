@@ -29,13 +29,22 @@ func TestPlantedSecrets(t *testing.T) {
 		if len(g.hidden) > 0 {
 			output["before_sensitive"], output["after_sensitive"] = true, true
 		}
+		invocation := doc{
+			"address": "action.x.a", "type": "x", "config_values": after, "config_sensitive": union2(masks[0], masks[1]), "config_unknown": masks[2],
+			"invoke_action_trigger": doc{},
+		}
 		var b bytes.Buffer
 		encode(&b, doc{
 			"format_version": "1.2", "resource_changes": []any{resource}, "resource_drift": []any{drift}, "output_changes": doc{"o": output},
-			"variables": doc{"v": doc{"value": "hidden-variable"}},
+			"variables":          doc{"v": doc{"value": "hidden-variable"}, "password": doc{"value": doc{"x": "hidden-named"}}},
+			"action_invocations": []any{invocation}, "deferred_changes": []any{doc{"reason": "unknown", "resource_change": resource}},
+			"deferred_action_invocations": []any{doc{"reason": "unknown", "action_invocation": invocation}},
+			"configuration":               doc{"root_module": doc{"variables": doc{"v": doc{"sensitive": true}}}},
 		}, chance)
 		told := map[string]bool{}
-		p, err := Read(bytes.NewReader(b.Bytes()), Options{Key: testKey, Secrets: func(s string) { told[s] = true }})
+		p, err := Read(bytes.NewReader(b.Bytes()), Options{
+			Key: testKey, Secrets: func(s string) { told[s] = true }, SecretName: func(name string) bool { return name == "password" },
+		})
 		if err != nil {
 			t.Fatalf("seed %d: %v", seed, err)
 		}
@@ -46,7 +55,7 @@ func TestPlantedSecrets(t *testing.T) {
 		if bytes.Contains(text, []byte("hidden-")) {
 			t.Fatalf("seed %d: a sensitive value got through:\n%s\n%s", seed, b.Bytes(), text)
 		}
-		for _, s := range g.hidden {
+		for _, s := range append(g.hidden, "hidden-variable", "hidden-named") {
 			if !told[s] {
 				t.Fatalf("seed %d: %s was not told:\n%s", seed, s, b.Bytes())
 			}
@@ -57,6 +66,36 @@ func TestPlantedSecrets(t *testing.T) {
 			if _, err := Read(bytes.NewReader(broken), Options{}); err != nil && strings.Contains(err.Error(), "hidden-") {
 				t.Fatalf("seed %d: %v", seed, err)
 			}
+		}
+	}
+}
+
+// union2 marks what either mask does.
+func union2(a, b any) any {
+	var x, y bytes.Buffer
+	encode(&x, a, nil)
+	encode(&y, b, nil)
+	var v any
+	if err := json.Unmarshal(appendMask(nil, union(x.Bytes(), y.Bytes())), &v); err != nil {
+		panic(err)
+	}
+	return v
+}
+
+// TestVariablesAnyOrder has more variables than are held, and the configuration first.
+func TestVariablesAnyOrder(t *testing.T) {
+	variables := fmt.Sprintf(`"variables":{"big":{"value":%q},"kept":{"value":"ordinary"},"late":{"value":"hidden-late"},"bigger":{"value":[%q]}}`,
+		strings.Repeat("b", maxVariables-100), strings.Repeat("c", 100))
+	const configuration = `"configuration":{"root_module":{"variables":{"late":{"sensitive":true},"kept":{"sensitive":false}}}}`
+	for _, sections := range []string{variables + "," + configuration, configuration + "," + variables} {
+		var told []string
+		_, err := Read(strings.NewReader(`{"format_version":"1.2",`+sections+`}`), Options{Secrets: func(s string) { told = append(told, s) }})
+		if err != nil {
+			t.Fatal(err)
+		}
+		slices.Sort(told)
+		if want := []string{strings.Repeat("c", 100), "hidden-late"}; !slices.Equal(told, want) {
+			t.Errorf("told %q, want %q", told, want)
 		}
 	}
 }

@@ -3,11 +3,12 @@ package tfplan
 import (
 	"bytes"
 	"crypto/hmac"
+	"crypto/rand"
 	"crypto/sha256"
+	"encoding/hex"
 	"hash"
 	"slices"
 	"strconv"
-	"strings"
 
 	"github.com/plumbline/plumbline/internal/plumbline"
 )
@@ -17,6 +18,22 @@ type place struct {
 	before, after                   []byte
 	unknown                         []byte // mask over after
 	beforeSensitive, afterSensitive []byte
+}
+
+// appears reports whether there is something on one side only.
+func (p place) appears() bool { return isValue(p.before) != (isValue(p.after) || anyTrue(p.unknown)) }
+
+// isNest reports whether a place is listed by what is inside it.
+func (p place) isNest() bool {
+	if isTrue(p.unknown) || isTrue(p.beforeSensitive) || isTrue(p.afterSensitive) {
+		return false
+	}
+	for _, v := range [][]byte{p.before, p.after} {
+		if isContainer(kindOf(v)) && !isEmpty(v) {
+			return true
+		}
+	}
+	return anyTrue(p.unknown)
 }
 
 // isPlain reports whether no mask says anything.
@@ -30,12 +47,19 @@ type walker struct {
 	mac     hash.Hash
 	secrets func(string) // may be nil
 
-	record   []byte                // the digest's record of this change
-	path     []byte                // where the walk is
+	recording bool   // whether entries go to the record
+	record    []byte // the digest's record of this change
+	keyed     bool   // there is an HMAC in it
+
+	listing  bool                  // whether attributes go to the list
 	list     []plumbline.Attribute // attributes of this change
-	room     int                   // how many more of them to list
+	room     room                  // for how many more of them there is room
 	dropped  bool                  // there was no room for one
 	replaces []string              // replace paths of this change
+	aligned  bool                  // inside a list that was aligned: indexes in replace paths are others
+
+	path   []byte // where the walk is
+	wholly int    // length of the path of what is wholly new or wholly gone; 0: nothing; -1: the whole resource, which is not said
 
 	canonical []byte // memory for one value
 
@@ -43,14 +67,29 @@ type walker struct {
 	elements [][]byte // likewise for arrays
 }
 
+// newWalker makes a walker. Without a key it has one of its own, which nobody else ever has.
 func newWalker(o Options) *walker {
-	return &walker{mac: hmac.New(sha256.New, o.Key), secrets: o.Secrets}
+	key := o.Key
+	if len(key) == 0 {
+		key = make([]byte, sha256.Size)
+		rand.Read(key) // never fails, by its documentation
+	}
+	return &walker{mac: hmac.New(sha256.New, key), secrets: o.Secrets}
 }
 
 // begin forgets the change before.
-func (w *walker) begin(room int, replaces []string) {
-	w.record, w.path, w.list = w.record[:0], w.path[:0], nil
-	w.room, w.dropped, w.replaces = room, false, replaces
+func (w *walker) begin(recording bool, space room, replaces []string) {
+	w.recording, w.record, w.keyed = recording, w.record[:0], false
+	w.listing, w.list, w.room, w.dropped, w.replaces, w.aligned = true, nil, space, false, replaces, false
+	w.path, w.wholly = w.path[:0], 0
+}
+
+// resource walks over all of a resource.
+func (w *walker) resource(p place) {
+	if !isValue(p.before) || !isValue(p.after) {
+		w.wholly = -1
+	}
+	w.walk(p)
 }
 
 func (w *walker) walk(p place) {
@@ -71,8 +110,9 @@ func (w *walker) walk(p place) {
 		w.entry()
 		w.plain(p.before)
 		w.plain(p.after)
-		if len(w.path) > 0 && (isShown(p.before) || isShown(p.after)) && w.hasRoom() {
-			w.attribute(plumbline.Attribute{Before: show(p.before), After: show(p.after)})
+		shown := isShown(p.before, nil) || isShown(p.after, p.unknown) || w.wholly == len(w.path) && !isContainer(kb) && !isContainer(ka)
+		if len(w.path) > 0 && shown && w.hasRoom() {
+			w.attribute(plumbline.Attribute{Before: w.show(p.before, nil), After: w.show(p.after, p.unknown)})
 		}
 	}
 	ku := kindOf(p.unknown)
@@ -102,7 +142,7 @@ func (w *walker) walkMembers(p place) {
 			continue
 		}
 		w.path = appendName(w.path, name)
-		w.walk(inner)
+		w.step(inner, w.listing && w.wholly == 0 && inner.appears() && inner.isNest())
 		w.path = w.path[:here]
 	}
 	w.members = w.members[:base]
@@ -114,15 +154,36 @@ func (w *walker) walkElements(p place) {
 	after := w.splitArray(p.after)
 	unknown := w.splitArray(p.unknown)
 	beforeSensitive, afterSensitive := w.splitArray(p.beforeSensitive), w.splitArray(p.afterSensitive)
-	for i := range max(len(before), len(after), len(unknown)) {
-		w.path = appendIndex(w.path, i)
-		w.walk(place{
-			before: at(before, i), after: at(after, i), unknown: at(unknown, i),
-			beforeSensitive: at(beforeSensitive, i), afterSensitive: at(afterSensitive, i),
-		})
-		w.path = w.path[:here]
+	listing := w.listing
+	if listing && w.room.attributes > 0 && kindOf(p.before) == array && kindOf(p.after) == array {
+		if pairs := w.align(before, after, unknown); pairs != nil {
+			w.walkAligned(pairs, sides{before, after, unknown, beforeSensitive, afterSensitive})
+			w.listing = false
+		}
 	}
+	if w.recording || w.listing {
+		for i := range max(len(before), len(after), len(unknown)) {
+			w.path = appendIndex(w.path, i)
+			inner := place{
+				before: at(before, i), after: at(after, i), unknown: at(unknown, i),
+				beforeSensitive: at(beforeSensitive, i), afterSensitive: at(afterSensitive, i),
+			}
+			w.step(inner, (inner.before == nil) != (inner.after == nil && inner.unknown == nil))
+			w.path = w.path[:here]
+		}
+	}
+	w.listing = listing
 	w.elements = w.elements[:base]
+}
+
+// step walks over a place inside another. Where it is wholly new or gone and nothing around it is, attributes will say so.
+func (w *walker) step(p place, wholly bool) {
+	outer := w.wholly
+	if wholly && outer == 0 {
+		w.wholly = len(w.path)
+	}
+	w.walk(p)
+	w.wholly = outer
 }
 
 // split returns the members of an object. They lie on w's stack; growing it leaves them where they are.
@@ -186,7 +247,7 @@ func (w *walker) sensitive(p place) {
 	w.entry()
 	w.hidden(p.before, nil, isTrue(p.beforeSensitive))
 	if isTrue(p.unknown) || !isValue(p.after) && anyTrue(p.unknown) {
-		w.record = append(w.record, '?')
+		w.mark('?')
 		a.After, a.Unknown = "", true
 	} else {
 		w.hidden(p.after, p.unknown, isTrue(p.afterSensitive))
@@ -206,17 +267,23 @@ func (w *walker) unknown(p place) {
 		a.Before, a.Sensitive = masked(p.before), true
 	} else {
 		w.whole(p.before)
-		a.Before = string(appendJSON(nil, p.before, false))
 	}
-	w.record = append(w.record, '?')
-	if w.hasRoom() {
-		w.attribute(a)
+	w.mark('?')
+	if !w.hasRoom() {
+		return
 	}
+	if !a.Sensitive {
+		a.Before = w.kept(p.before)
+	}
+	w.attribute(a)
 }
 
 // hasRoom reports whether one more attribute can be listed, and remembers when not.
 func (w *walker) hasRoom() bool {
-	if w.room == 0 {
+	if !w.listing {
+		return false
+	}
+	if w.room.attributes == 0 {
 		w.dropped = true
 		return false
 	}
@@ -225,30 +292,53 @@ func (w *walker) hasRoom() bool {
 
 // attribute lists a at the present place.
 func (w *walker) attribute(a plumbline.Attribute) {
-	w.room--
-	a.Path = string(w.path)
-	a.Forces = slices.ContainsFunc(w.replaces, func(r string) bool { return within(a.Path, r) || within(r, a.Path) })
+	a.Path, a.Whole = string(w.path), max(w.wholly, 0)
+	if size(a) > w.room.bytes {
+		w.dropped, w.room = true, room{} // nor what comes after it: what is kept is the beginning
+		return
+	}
+	w.room.attributes--
+	w.room.bytes -= size(a)
+	a.Forces = slices.ContainsFunc(w.replaces, func(r string) bool {
+		return within(a.Path, r) || within(r, a.Path) || w.aligned && meet(a.Path, r)
+	})
 	w.list = append(w.list, a)
-}
-
-// within reports whether path is at or below root.
-func within(path, root string) bool {
-	rest, ok := strings.CutPrefix(path, root)
-	return ok && (rest == "" || root == "" || rest[0] == '.' || rest[0] == '[')
 }
 
 // isValue reports whether there is something other than null.
 func isValue(v []byte) bool { k := kindOf(v); return k != absent && k != null }
 
 // isShown reports whether a value is worth listing at its own place; the leaves of a container tell what is in it.
-func isShown(v []byte) bool { return isValue(v) && (!isContainer(kindOf(v)) || isEmpty(v)) }
+func isShown(v, unknown []byte) bool {
+	return isValue(v) && (!isContainer(kindOf(v)) || isEmpty(v) && !anyTrue(unknown))
+}
 
 // show is how a value appears at its own place.
-func show(v []byte) string {
-	if isValue(v) && !isShown(v) {
+func (w *walker) show(v, unknown []byte) string {
+	if isValue(v) && !isShown(v, unknown) {
 		return ""
 	}
-	return string(appendJSON(nil, v, false))
+	return w.kept(v)
+}
+
+// maxValue is how long a value may be, in bytes of JSON, to be kept. A longer one is not cut: half of a secret would not be known
+// for one any more.
+const maxValue = 64 << 10
+
+// kept is a value as a Plan has it.
+func (w *walker) kept(v []byte) string {
+	s := appendJSON(nil, v, false)
+	if len(s) <= maxValue {
+		return string(s)
+	}
+	w.canonical = appendJSON(w.canonical[:0], v, true)
+	return w.tooLong(len(s), w.canonical)
+}
+
+func (w *walker) tooLong(size int, canonical []byte) string {
+	w.mac.Reset()
+	w.mac.Write(canonical)
+	return plumbline.TooLong(size, hex.EncodeToString(w.mac.Sum(nil)[:6]))
 }
 
 func masked(v []byte) string {
@@ -266,12 +356,22 @@ func appendS[T []byte | string](dst []byte, s T) []byte {
 
 func appendN(dst []byte, n int) []byte { return append(strconv.AppendInt(dst, int64(n), 10), ';') }
 
-func (w *walker) entry() { w.record = appendS(w.record, w.path) }
+func (w *walker) entry() {
+	if w.recording {
+		w.record = appendS(w.record, w.path)
+	}
+}
+
+func (w *walker) mark(c byte) {
+	if w.recording {
+		w.record = append(w.record, c)
+	}
+}
 
 // plain writes a value whose inside, if it has one, has entries of its own.
 func (w *walker) plain(v []byte) {
 	if k := kindOf(v); isContainer(k) {
-		w.record = append(w.record, byte(k))
+		w.mark(byte(k))
 		return
 	}
 	w.whole(v)
@@ -279,8 +379,11 @@ func (w *walker) plain(v []byte) {
 
 // whole writes a value with all that is in it.
 func (w *walker) whole(v []byte) {
+	if !w.recording {
+		return
+	}
 	if kindOf(v) == absent {
-		w.record = append(w.record, '-')
+		w.mark('-')
 		return
 	}
 	w.canonical = appendJSON(w.canonical[:0], v, true)
@@ -293,6 +396,10 @@ func (w *walker) hidden(v, unknown []byte, marked bool) {
 		w.whole(v)
 		return
 	}
+	if !w.recording {
+		return
+	}
+	w.keyed = true
 	w.canonical = appendJSON(w.canonical[:0], v, true)
 	if anyTrue(unknown) {
 		w.canonical = appendJSON(append(w.canonical, '?'), unknown, true)
@@ -304,90 +411,4 @@ func (w *walker) hidden(v, unknown []byte, marked bool) {
 		tag = '#'
 	}
 	w.record = w.mac.Sum(append(w.record, tag))
-}
-
-// Telling the caller about sensitive values.
-
-// minSecret is the length in bytes from which a sensitive value is told: to mask "1" or "no" would destroy a log.
-const minSecret = 4
-
-// tell reports the strings and numbers in a sensitive value.
-func (w *walker) tell(v []byte) {
-	if w.secrets == nil {
-		return
-	}
-	switch kindOf(v) {
-	case str:
-		if s := text(v); len(s) >= minSecret {
-			w.secrets(string(s))
-		}
-	case number:
-		if len(v) >= minSecret {
-			w.secrets(string(v))
-		}
-	case object:
-		for _, m := range appendMembers(nil, v) {
-			w.tell(m.value)
-		}
-	case array:
-		for _, e := range appendElements(nil, v) {
-			w.tell(e)
-		}
-	}
-}
-
-// tellPlace reports what the masks mark at a place that is not walked. What one of them marks is told of both values.
-func (w *walker) tellPlace(p place) {
-	for _, mask := range [][]byte{p.beforeSensitive, p.afterSensitive} {
-		w.tellMasked(p.before, mask)
-		w.tellMasked(p.after, mask)
-	}
-}
-
-// tellMasked reports what a mask marks in a value.
-func (w *walker) tellMasked(v, mask []byte) {
-	if w.secrets == nil || !anyTrue(mask) {
-		return
-	}
-	if isTrue(mask) {
-		w.tell(v)
-		return
-	}
-	marks := appendMembers(nil, mask)
-	for _, m := range appendMembers(nil, v) {
-		w.tellMasked(m.value, take(&marks, m.name))
-	}
-	elements := appendElements(nil, mask)
-	for i, e := range appendElements(nil, v) {
-		w.tellMasked(e, at(elements, i))
-	}
-}
-
-// Paths.
-
-func appendName(path, name []byte) []byte {
-	if !isIdentifier(name) {
-		return append(appendQuoted(append(path, '['), name), ']')
-	}
-	if len(path) > 0 {
-		path = append(path, '.')
-	}
-	return append(path, name...)
-}
-
-func appendIndex(path []byte, i int) []byte {
-	return append(strconv.AppendInt(append(path, '['), int64(i), 10), ']')
-}
-
-// isIdentifier reports whether a name can follow a dot. Digits and dashes may not come first, as in Terraform.
-func isIdentifier(name []byte) bool {
-	for i, c := range name {
-		switch {
-		case c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c == '_':
-		case i > 0 && (c >= '0' && c <= '9' || c == '-'):
-		default:
-			return false
-		}
-	}
-	return len(name) > 0
 }

@@ -1,0 +1,137 @@
+package tfplan
+
+import (
+	"encoding/json"
+	"strings"
+
+	"github.com/plumbline/plumbline/internal/plumbline"
+)
+
+// Mask replaces, in every text of a plan that comes from the configuration or from reality, what mask takes for a secret: a secret can
+// turn up where the plan does not mark it as sensitive. Values are masked as JSON, in each string on its own, so that
+// a secret is found that is spelled with escapes there; in strings that hold JSON, inside that, too.
+func Mask(p *plumbline.Plan, mask func(string) string) {
+	for _, list := range [][]plumbline.Change{p.Changes, p.Drift, p.Deferred} {
+		for i := range list {
+			c := &list[i]
+			c.Address, c.Previous, c.Importing = mask(c.Address), mask(c.Previous), mask(c.Importing)
+			if c.Action == plumbline.ActionInvoke { // it names a resource; other reasons are Terraform's words
+				c.Reason = mask(c.Reason)
+			}
+			maskAll(c.ReplacePaths, mask)
+			maskAttributes(c.Attributes, mask)
+		}
+	}
+	for i := range p.Outputs {
+		o := &p.Outputs[i]
+		o.Name, o.Before, o.After = mask(o.Name), maskValue(o.Before, mask), maskValue(o.After, mask)
+	}
+	for i := range p.Checks {
+		p.Checks[i].Address = mask(p.Checks[i].Address)
+		maskAll(p.Checks[i].Problems, mask)
+	}
+}
+
+// MaskDifferences is Mask for what Classify returns.
+func MaskDifferences(list []plumbline.Difference, mask func(string) string) {
+	for i := range list {
+		list[i].Address = mask(list[i].Address)
+		maskAttributes(list[i].Attributes, mask)
+	}
+}
+
+func maskAll(list []string, mask func(string) string) {
+	for i, s := range list {
+		list[i] = mask(s)
+	}
+}
+
+func maskAttributes(list []plumbline.Attribute, mask func(string) string) {
+	for i := range list {
+		a := &list[i]
+		a.Before, a.After = maskValue(a.Before, mask), maskValue(a.After, mask)
+		path := mask(a.Path)
+		if path != a.Path && a.Whole > 0 {
+			a.Whole = maskedPrefix(path, mask(a.Path[:a.Whole]))
+		}
+		a.Path = path
+	}
+}
+
+// maskedPrefix is the length of a path's beginning when both have been masked, or 0 when what was masked reaches across its end.
+func maskedPrefix(path, prefix string) int {
+	if prefix == "" || !within(path, prefix) {
+		return 0
+	}
+	return len(prefix)
+}
+
+// maskValue masks a value of an attribute or output. The result is JSON if the value was, or plumbline.Masked.
+func maskValue(value string, mask func(string) string) string {
+	if !plumbline.IsJSON(value) {
+		return value // what stands for a value has no secret in it
+	}
+	text, _ := maskJSON(value, mask, maxNested)
+	out := mask(text) // a secret may reach across strings
+	if out != text && !json.Valid([]byte(out)) {
+		return plumbline.Masked
+	}
+	return out
+}
+
+// maxNested is how deep JSON in strings of JSON in strings … is looked into.
+const maxNested = 4
+
+// maskJSON masks the strings and numbers in a JSON text. If there is nothing to mask, or it is not JSON, it stays as it is.
+func maskJSON(text string, mask func(string) string, nested int) (masked string, changed bool) {
+	dec := json.NewDecoder(strings.NewReader(text))
+	dec.UseNumber()
+	var v any
+	if err := dec.Decode(&v); err != nil || dec.More() {
+		return text, false
+	}
+	v, changed = maskIn(v, mask, nested)
+	if !changed {
+		return text, false
+	}
+	var b strings.Builder
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(v); err != nil {
+		return `"` + plumbline.Masked + `"`, true // cannot be: v came from a decoder
+	}
+	return strings.TrimSuffix(b.String(), "\n"), true
+}
+
+func maskIn(v any, mask func(string) string, nested int) (masked any, changed bool) {
+	switch v := v.(type) {
+	case string:
+		s := v
+		if begin := strings.TrimLeft(v, " \t\r\n"); nested > 0 && begin != "" && (begin[0] == '{' || begin[0] == '[') {
+			s, _ = maskJSON(v, mask, nested-1)
+		}
+		s = mask(s)
+		return s, s != v
+	case json.Number:
+		if s := mask(v.String()); s != v.String() {
+			return s, true
+		}
+	case []any:
+		for i := range v {
+			var c bool
+			v[i], c = maskIn(v[i], mask, nested)
+			changed = changed || c
+		}
+	case map[string]any:
+		for k, e := range v {
+			e, c := maskIn(e, mask, nested)
+			if name := mask(k); name != k {
+				delete(v, k)
+				k, c = name, true
+			}
+			v[k] = e
+			changed = changed || c
+		}
+	}
+	return v, changed
+}
