@@ -71,14 +71,16 @@ func modeOf(a plumbline.Action) mode {
 }
 
 // Change lays out what happens to a resource in at most 400 lines. The first line is about the resource, the others are about its attributes.
-func Change(c plumbline.Change) []Line {
+func Change(c plumbline.Change) []Line { return changeLines(c, maxLines) }
+
+func changeLines(c plumbline.Change, most int) []Line {
 	head := Line{Sign: c.Action.Sign(), Text: shortName(c.Address), Note: cut(c.Remark(), 2*maxText)}
-	l := &layout{mode: modeOf(c.Action), max: maxLines - 1}
+	l := &layout{mode: modeOf(c.Action), max: most - 1}
 	if c.Action == plumbline.ActionForget || c.Action == plumbline.ActionInvoke {
 		l.neutral = true // nothing of it is made or destroyed
 	}
 	if l.mode == modeDelete {
-		l.max = maxDeleteLines
+		l.max = min(l.max, maxDeleteLines)
 	}
 	l.attributes(c.Attributes)
 	return append([]Line{head}, l.out...)

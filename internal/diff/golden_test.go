@@ -64,6 +64,11 @@ func TestGolden(t *testing.T) {
 				lines := in.lines()
 				check(t, lines)
 				got := text(lines)
+				if in.Now != nil {
+					c := Compare(*in.Approved, *in.Now)
+					check(t, c.Lines())
+					got += c.Summary() + "\n\n" + text(c.Lines())
+				}
 				if want := want[name+".txt"]; got != want && !*update {
 					t.Errorf("%s:\n%s\nwant:\n%s", name, got, want)
 				}

@@ -52,21 +52,29 @@ type nodeKey struct {
 // add puts an attribute where it belongs. Elements of a list that came and that went stand beside each other, whatever their index.
 func (n *node) add(a plumbline.Attribute) {
 	lf := leaf{before: a.Before, after: a.After, sensitive: a.Sensitive, unknown: a.Unknown, forces: a.Forces}
-	whole := comesAndGoes
-	switch {
-	case lf.before == "":
-		whole = comes
-	case lf.after == "" && !lf.unknown:
-		whole = goes
-	}
+	whole := sideOf(a)
 	for _, s := range split(a.Path) {
 		at := comesAndGoes
-		if s.end == a.Whole && a.Whole > 0 {
+		if s.end == a.Whole {
 			at = whole
 		}
 		n = n.kid(s, at)
 	}
 	n.leaves = append(n.leaves, lf)
+}
+
+// sideOf tells on which side of a list, or of what else comes or goes as a whole, an attribute is.
+func sideOf(a plumbline.Attribute) side {
+	switch {
+	case a.Whole <= 0:
+		return comesAndGoes
+	case a.Before == "":
+		return comes
+	case a.After == "" && !a.Unknown:
+		return goes
+	default:
+		return comesAndGoes
+	}
 }
 
 func (n *node) kid(s step, at side) *node {

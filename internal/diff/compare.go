@@ -1,0 +1,436 @@
+package diff
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+
+	"github.com/plumbline/plumbline/internal/plumbline"
+)
+
+// Comparison is how a plan differs from one that was approved. More, Fewer and Different are addresses, of outputs "output." and the name, what
+// is most dangerous first.
+type Comparison struct {
+	Equal     bool     // the digests are equal: the two plans do the same
+	More      []string // what only the new plan does
+	Fewer     []string // what only the approved plan did
+	Different []string // what both do, in another way
+	Truncated bool     // details of one of the plans were left out because of its size
+
+	unlike  bool     // the digests cannot be compared
+	secret  []string // addresses of what has values that are not shown
+	entries []entry
+}
+
+// entry is one difference: a change in one of the plans, or one in both.
+type entry struct {
+	approved, now *plumbline.Change
+	was, is       *plumbline.OutputChange // of an output, instead
+}
+
+const (
+	maxEntryLines = 40 // of one resource in a comparison, so that others are seen, too
+	maxSecret     = 5  // names of what has values that are not shown
+)
+
+// Compare finds out how now differs from approved. Only the digests tell whether two plans are equal: they cover what a Plan does not keep,
+// such as sensitive values.
+func Compare(approved, now plumbline.Plan) Comparison {
+	c := Comparison{
+		Equal:     approved.Digest != "" && approved.Digest == now.Digest && approved.Keyed == now.Keyed,
+		Truncated: approved.Truncated || now.Truncated,
+		unlike:    approved.Keyed != now.Keyed,
+	}
+	if c.Equal {
+		return c
+	}
+	c.changes(approved.Changes, now.Changes)
+	c.outputs(approved.Outputs, now.Outputs)
+	slices.SortStableFunc(c.entries, func(a, b entry) int {
+		return cmp.Or(cmp.Compare(a.danger(), b.danger()), strings.Compare(a.name(), b.name()))
+	})
+	for _, e := range c.entries {
+		switch name := Clean(e.name()); {
+		case e.approved == nil && e.was == nil:
+			c.More = append(c.More, name)
+		case e.now == nil && e.is == nil:
+			c.Fewer = append(c.Fewer, name)
+		default:
+			c.Different = append(c.Different, name)
+		}
+	}
+	return c
+}
+
+type changeKey struct{ address, deposed string }
+
+func (c *Comparison) changes(approved, now []plumbline.Change) {
+	old := map[changeKey][]*plumbline.Change{}
+	for i := range approved {
+		k := changeKey{approved[i].Address, approved[i].Deposed}
+		old[k] = append(old[k], &approved[i])
+	}
+	for i := range now {
+		n := &now[i]
+		k := changeKey{n.Address, n.Deposed}
+		if len(old[k]) == 0 {
+			c.entries = append(c.entries, entry{now: n})
+			continue
+		}
+		was := old[k][0]
+		old[k] = old[k][1:]
+		if len(facts(*was, *n)) > 0 || len(attributeDiffs(was.Attributes, n.Attributes)) > 0 {
+			c.entries = append(c.entries, entry{approved: was, now: n})
+		} else if slices.ContainsFunc(n.Attributes, func(a plumbline.Attribute) bool { return a.Sensitive || isHidden(a.Before) || isHidden(a.After) }) {
+			c.secret = append(c.secret, Clean(n.Address))
+		}
+	}
+	for i := range approved {
+		k := changeKey{approved[i].Address, approved[i].Deposed}
+		if len(old[k]) > 0 && old[k][0] == &approved[i] {
+			old[k] = old[k][1:]
+			c.entries = append(c.entries, entry{approved: &approved[i]})
+		}
+	}
+}
+
+func (c *Comparison) outputs(approved, now []plumbline.OutputChange) {
+	old := map[string]*plumbline.OutputChange{}
+	for i := range approved {
+		old[approved[i].Name] = &approved[i]
+	}
+	for i := range now {
+		n := &now[i]
+		was := old[n.Name]
+		delete(old, n.Name)
+		switch {
+		case was == nil || *was != *n:
+			c.entries = append(c.entries, entry{was: was, is: n})
+		case n.Sensitive || isHidden(n.Before) || isHidden(n.After):
+			c.secret = append(c.secret, Clean("output."+n.Name))
+		}
+	}
+	for i := range approved {
+		if old[approved[i].Name] == &approved[i] {
+			c.entries = append(c.entries, entry{was: &approved[i]})
+		}
+	}
+}
+
+// isHidden reports whether one of the words that stand for a value is there instead of it.
+func isHidden(value string) bool { return value != "" && !plumbline.IsJSON(value) }
+
+func (e entry) name() string {
+	switch {
+	case e.now != nil:
+		return e.now.Address
+	case e.approved != nil:
+		return e.approved.Address
+	case e.is != nil:
+		return "output." + e.is.Name
+	default:
+		return "output." + e.was.Name
+	}
+}
+
+// danger ranks entries. What is not done any more cannot do harm.
+func (e entry) danger() int {
+	switch {
+	case e.now == nil && e.is == nil:
+		return 6
+	case e.is != nil:
+		return 5
+	case e.now.Action.Destroys():
+		return 0
+	case e.now.Action == plumbline.ActionForget || e.now.Action == plumbline.ActionForgetCreate:
+		return 1
+	case e.now.Action == plumbline.ActionUpdate:
+		return 2
+	case e.now.Action == plumbline.ActionCreate:
+		return 3
+	default:
+		return 4
+	}
+}
+
+// Summary says in one clause how the plans differ.
+func (c Comparison) Summary() string {
+	if c.Equal {
+		return "the same changes"
+	}
+	var parts []string
+	for _, group := range []struct {
+		word  string
+		names []string
+	}{{"more", c.More}, {"fewer", c.Fewer}, {"different", c.Different}} {
+		n := len(group.names)
+		if n == 0 {
+			continue
+		}
+		part := thousands(n) + " " + group.word
+		if len(parts) == 0 {
+			part = quantity(n, group.word+" change")
+		}
+		if n == 1 || n == 2 && group.word == "more" {
+			part += " (" + cut(strings.Join(group.names, ", "), maxText) + ")"
+		}
+		parts = append(parts, part)
+	}
+	switch {
+	case len(parts) == 0:
+		return c.invisible()
+	case c.Truncated:
+		parts = append(parts, "perhaps others in details that were left out because of the size")
+	}
+	return strings.Join(parts, ", ")
+}
+
+// invisible says where a difference is that cannot be seen.
+func (c Comparison) invisible() string {
+	switch {
+	case c.unlike:
+		return "nothing that is shown differs, but the digests were made in different ways and cannot be compared"
+	case c.Truncated:
+		return "differs only in sensitive values, or in details that were left out because of the size"
+	default:
+		return "differs only in sensitive values or in what is too long to be kept"
+	}
+}
+
+// Lines lays out the differences in at most 400 lines, what is most dangerous first. There are none when the plans are equal.
+func (c Comparison) Lines() []Line {
+	if c.Equal {
+		return nil
+	}
+	var out []Line
+	for i, e := range c.entries {
+		lines := e.lines()
+		if len(out)+len(lines) > maxLines-3 {
+			out = append(out, Line{Sign: " ", Text: "… " + quantity(len(c.entries)-i, "more difference")})
+			break
+		}
+		out = append(out, lines...)
+	}
+	switch {
+	case len(c.entries) == 0:
+		out = append(out, Line{Sign: " ", Text: c.invisible()})
+		if n := len(c.secret); n > 0 {
+			names := strings.Join(c.secret[:min(n, maxSecret)], ", ")
+			if n > maxSecret {
+				names += " and " + thousands(n-maxSecret) + " more"
+			}
+			out = append(out, Line{Sign: " ", Depth: 1, Text: "has such values: " + cut(names, 2*maxText)})
+		}
+	case c.Truncated:
+		out = append(out, Line{Sign: " ", Text: "details of a plan were left out because of its size: it may differ in more than this"})
+	}
+	return out
+}
+
+const (
+	moreNote      = "not in the approved plan"
+	fewerNote     = "approved; not done any more"
+	differentNote = "not as approved"
+	staleNote     = "its present value has changed since"
+	approvedText  = "approved: "
+	nowText       = "now:      "
+)
+
+func (e entry) lines() []Line {
+	var out []Line
+	switch {
+	case e.is != nil && e.was != nil:
+		return differentOutput(*e.was, *e.is)
+	case e.is != nil:
+		out = Output(*e.is)
+	case e.was != nil:
+		return []Line{{Sign: " ", Text: shortName(e.name()), Note: fewerNote}}
+	case e.approved == nil:
+		out = changeLines(*e.now, maxEntryLines)
+	case e.now == nil:
+		return []Line{{Sign: " ", Text: shortName(e.name()), Note: fewerNote + ": " + e.approved.Action.Verb()}}
+	default:
+		return different(*e.approved, *e.now)
+	}
+	out[0].Note = remarks(moreNote, out[0].Note)
+	if over := len(out) - maxEntryLines; over > 0 {
+		out = append(out[:maxEntryLines-1], Line{Sign: " ", Depth: 1, Text: "… " + quantity(over+1, "more line")})
+	}
+	return out
+}
+
+// fact is something other than an attribute in which two changes of a resource differ.
+type fact struct{ name, was, is string }
+
+func facts(approved, now plumbline.Change) []fact {
+	all := []fact{
+		{"action", approved.Action.Verb(), now.Action.Verb()},
+		{"replaced because of", strings.Join(approved.ReplacePaths, ", "), strings.Join(now.ReplacePaths, ", ")},
+		{"reason", remark(approved), remark(now)},
+		{"moved from", approved.Previous, now.Previous},
+		{"imported", approved.Importing, now.Importing},
+		{"provider", approved.Provider, now.Provider},
+	}
+	return slices.DeleteFunc(all, func(f fact) bool { return f.was == f.is })
+}
+
+// remark is the reason of a change, in words where there are any.
+func remark(c plumbline.Change) string {
+	return cmp.Or(plumbline.Change{Reason: c.Reason}.Remark(), c.Reason)
+}
+
+func different(approved, now plumbline.Change) []Line {
+	out := []Line{{Sign: now.Action.Sign(), Text: shortName(now.Address), Note: remarks(differentNote, cut(now.Remark(), 2*maxText))}}
+	both := func(name, was, is, note string) []Line {
+		return []Line{
+			{Sign: "~", Depth: 1, Text: name},
+			{Sign: "-", Depth: 2, Text: approvedText + was},
+			{Sign: "+", Depth: 2, Text: nowText + is, Note: note},
+		}
+	}
+	for _, f := range facts(approved, now) {
+		out = append(out, both(f.name, cmp.Or(cut(f.was, maxText), "nothing"), cmp.Or(cut(f.is, maxText), "nothing"), "")...)
+	}
+	diffs := attributeDiffs(approved.Attributes, now.Attributes)
+	for i, d := range diffs {
+		lines := d.lines(both)
+		if len(out)+len(lines) > maxEntryLines-1 {
+			return append(out, Line{Sign: " ", Depth: 1, Text: "… " + quantity(len(diffs)-i, "more attribute") + " not as approved"})
+		}
+		out = append(out, lines...)
+	}
+	return out
+}
+
+// attributeDiff is an attribute that two changes of a resource have differently; one of the two may be nil.
+type attributeDiff struct{ was, is *plumbline.Attribute }
+
+// attributeKey tells attributes apart. An element that comes can have the index of one that goes.
+type attributeKey struct {
+	path string
+	side side
+	n    int // of those that are the same otherwise
+}
+
+func attributeDiffs(approved, now []plumbline.Attribute) []attributeDiff {
+	keyed := func(list []plumbline.Attribute) func(int) attributeKey {
+		seen := map[attributeKey]int{}
+		return func(i int) attributeKey {
+			k := attributeKey{path: list[i].Path, side: sideOf(list[i])}
+			seen[k]++
+			return attributeKey{k.path, k.side, seen[k]}
+		}
+	}
+	old := make(map[attributeKey]*plumbline.Attribute, len(approved))
+	key := keyed(approved)
+	for i := range approved {
+		old[key(i)] = &approved[i]
+	}
+	var out []attributeDiff
+	key = keyed(now)
+	for i := range now {
+		k := key(i)
+		was := old[k]
+		delete(old, k)
+		if was == nil || !sameAttribute(*was, now[i]) {
+			out = append(out, attributeDiff{was, &now[i]})
+		}
+	}
+	key = keyed(approved)
+	for i := range approved {
+		if old[key(i)] != nil {
+			out = append(out, attributeDiff{was: &approved[i]})
+		}
+	}
+	return out
+}
+
+func sameAttribute(a, b plumbline.Attribute) bool {
+	a.Whole, b.Whole = 0, 0 // follows from what is around it
+	return a == b
+}
+
+// lines are those of one attribute.
+func (d attributeDiff) lines(both func(name, was, is, note string) []Line) []Line {
+	const nothing = "not changed"
+	l := &layout{mode: modeUpdate}
+	switch {
+	case d.was == nil:
+		return both(shortName(d.is.Path), nothing, onLine(*d.is), forcesRemark(d.is.Forces))
+	case d.is == nil:
+		return both(shortName(d.was.Path), onLine(*d.was), nothing, "")
+	}
+	note := forcesRemark(d.is.Forces && !d.was.Forces)
+	if d.was.Forces && !d.is.Forces {
+		note = "does not force replacement any more"
+	}
+	if d.was.Before != d.is.Before {
+		note = remarks(staleNote, note)
+	} else if was, ok := unquote(d.was.After); ok {
+		if is, ok := unquote(d.is.After); ok && was != is {
+			// What the two plans lead to, compared: nobody finds a word in two long texts.
+			if v := l.texts(was, is); v.body != nil {
+				out := []Line{{Sign: "~", Depth: 1, Text: shortName(d.is.Path) + " = " + v.text, Note: remarks("approved -> now", note)}}
+				for _, b := range v.body {
+					b.Depth++
+					out = append(out, b)
+				}
+				return fit(append(out, Line{Sign: " ", Depth: 1, Text: v.end}))
+			}
+		}
+	}
+	return both(shortName(d.is.Path), onLine(*d.was), onLine(*d.is), note)
+}
+
+// fit shortens the lines of one attribute to half of what its resource may have.
+func fit(lines []Line) []Line {
+	over := len(lines) - maxEntryLines/2
+	if over <= 0 {
+		return lines
+	}
+	end := lines[len(lines)-1]
+	kept := lines[:maxEntryLines/2-2]
+	return append(kept, Line{Sign: " ", Depth: end.Depth + 1, Text: "… " + quantity(over+1, "more line")}, end)
+}
+
+func forcesRemark(forces bool) string {
+	if forces {
+		return forcesNote
+	}
+	return ""
+}
+
+// onLine is what happens to an attribute, on one line.
+func onLine(a plumbline.Attribute) string {
+	before, after := oneLine(a.Before, maxText/2), oneLine(a.After, maxText/2)
+	switch was, is := isText(a.Before), isText(a.After); {
+	case a.Unknown:
+		after = knownAfterApply
+	case a.Before == plumbline.Masked && a.After == plumbline.Masked:
+		return plumbline.Masked + ", changed"
+	case was != "" && is != "" && a.Before != a.After:
+		return pair(was, is)
+	}
+	return before + " -> " + after
+}
+
+// isText is what a value holds if it is a string that is not empty.
+func isText(v string) string {
+	s, _ := unquote(v)
+	return s
+}
+
+func differentOutput(was, is plumbline.OutputChange) []Line {
+	asChange := func(o plumbline.OutputChange) plumbline.Attribute {
+		return plumbline.Attribute{Before: o.Before, After: o.After, Unknown: o.Unknown, Sensitive: o.Sensitive}
+	}
+	note := ""
+	if was.Before != is.Before {
+		note = staleNote
+	}
+	return []Line{
+		{Sign: is.Action.Sign(), Text: shortName("output." + is.Name), Note: differentNote},
+		{Sign: "-", Depth: 1, Text: approvedText + onLine(asChange(was))},
+		{Sign: "+", Depth: 1, Text: nowText + onLine(asChange(is)), Note: note},
+	}
+}
