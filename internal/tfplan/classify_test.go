@@ -3,7 +3,6 @@ package tfplan
 import (
 	"bytes"
 	"fmt"
-	"os"
 	"strings"
 	"testing"
 
@@ -14,10 +13,7 @@ import (
 func sample(t *testing.T, name string) plumbline.Plan {
 	t.Helper()
 	name, edit, edited := strings.Cut(name, ":")
-	doc, err := os.ReadFile("testdata/real/" + name + ".json")
-	if err != nil {
-		t.Fatal(err)
-	}
+	doc := sampleJSON(t, name)
 	if edited {
 		from, to, _ := strings.Cut(edit, "=")
 		if !bytes.Contains(doc, []byte(from)) {
@@ -105,6 +101,21 @@ func TestClassifyLists(t *testing.T) {
 	const want = "unapplied false\nchanged x.a (x)\n" +
 		"\tl[0].n: - => 5 [whole l[0]]\n\tl[0].name: - => \"new\" [whole l[0]]\n\tl[2].n: 1 => 2\n"
 	compare(t, want, verdict(Classify(p, plumbline.Plan{})))
+}
+
+func TestMeet(t *testing.T) {
+	for _, test := range []struct {
+		a, b string
+		want bool
+	}{
+		{"a", "a", true}, {"a", "b", false}, {"a", "", true}, {"a[0]", "a[12]", true}, {"a[0].b", "a[12]", true}, {"a[0].b", "a[12].c", false},
+		{"a[0]", "ab", false}, {"a", "ab", false}, {"a.b", "a", true}, {"a", "a[1]", true}, {"a[1]", `a["1"]`, false},
+		{`a["x[1]"]`, `a["x[2]"]`, false}, {`a["x\"[1]"]`, `a["x\"[2]"]`, false}, {`a["x\"[1]"][1].c`, `a["x\"[1]"][2]`, true}, {`a["x\`, `a["x\`, false},
+	} {
+		if got := meet(test.a, test.b) && meet(test.b, test.a); got != test.want {
+			t.Errorf("%s and %s: got %t", test.a, test.b, got)
+		}
+	}
 }
 
 // TestClassifyRules is about what the samples do not show.

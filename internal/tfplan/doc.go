@@ -71,6 +71,7 @@
 //
 // A trigger is the canonical JSON of lifecycle_action_trigger or invoke_action_trigger, or empty where there is none. The entries of an
 // invocation are those of its config_values, with config_unknown and config_sensitive over them, and nothing before.
+//
 // The imported id is the id, or the canonical JSON of an identity, or "(known after apply)". A path is written as in an
 // Attribute. Entries are in the order of a walk over both values at once that visits a container before what is in it,
 // object members in the byte order of their names, and list elements by index: the digest is about values, not about how a

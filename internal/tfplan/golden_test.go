@@ -2,9 +2,11 @@ package tfplan
 
 import (
 	"bytes"
+	"compress/gzip"
 	"encoding/json"
 	"flag"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -22,19 +24,10 @@ var testKey = []byte("a key for tests")
 
 // TestReal reads plans that Terraform 1.11 and OpenTofu 1.12 made.
 func TestReal(t *testing.T) {
-	files, err := filepath.Glob("testdata/real/*.json")
-	if err != nil || len(files) == 0 {
-		t.Fatalf("no samples: %v", err)
-	}
-	for _, file := range files {
-		name := strings.TrimSuffix(filepath.Base(file), ".json")
+	for _, name := range samples(t) {
 		t.Run(name, func(t *testing.T) {
-			in, err := os.ReadFile(file)
-			if err != nil {
-				t.Fatal(err)
-			}
-			golden := strings.TrimSuffix(file, ".json") + ".golden"
-			got := read(t, in)
+			golden := "testdata/real/" + name + ".golden"
+			got := read(t, sampleJSON(t, name))
 			if *update {
 				if err := os.WriteFile(golden, []byte(got), 0o644); err != nil {
 					t.Fatal(err)
@@ -47,6 +40,43 @@ func TestReal(t *testing.T) {
 			compare(t, string(want), got)
 		})
 	}
+}
+
+// samples are the names of the real plans.
+func samples(t testing.TB) (names []string) {
+	t.Helper()
+	files, err := filepath.Glob("testdata/real/*.json*")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no samples: %v", err)
+	}
+	for _, file := range files {
+		name, _, _ := strings.Cut(filepath.Base(file), ".json")
+		names = append(names, name)
+	}
+	return names
+}
+
+// sampleJSON is one of them, which may be compressed.
+func sampleJSON(t testing.TB, name string) []byte {
+	t.Helper()
+	file := "testdata/real/" + name + ".json"
+	doc, err := os.ReadFile(file)
+	if err == nil {
+		return doc
+	}
+	f, err := os.Open(file + ".gz")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	z, err := gzip.NewReader(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if doc, err = io.ReadAll(z); err != nil {
+		t.Fatal(err)
+	}
+	return doc
 }
 
 // TestCases reads plans made by hand, each in one file with what must come of it.

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
@@ -202,6 +203,41 @@ func TestMaxBytes(t *testing.T) {
 		}
 		if p.Digest != whole.Digest {
 			t.Errorf("%d bytes: another digest", test.most)
+		}
+	}
+}
+
+// TestKeptInAnyOrder shows that what is kept does not depend on the order in which changes come.
+func TestKeptInAnyOrder(t *testing.T) {
+	for seed := range uint64(300) {
+		chance := rand.New(rand.NewPCG(seed, 5))
+		var changes []any
+		for i := range 30 {
+			before, after := doc{}, doc{}
+			for k := range chance.IntN(6) {
+				before[fmt.Sprint("k", k)], after[fmt.Sprint("k", k)] = "", strings.Repeat("x", chance.IntN(100))
+			}
+			actions := [][]any{{"create"}, {"update"}, {"delete"}, {"delete", "create"}, {"forget"}, {"no-op"}}[chance.IntN(6)]
+			changes = append(changes, doc{"address": fmt.Sprintf("x.%02d", i), "mode": "managed", "type": "x", "change": doc{"actions": actions, "before": before, "after": after}})
+		}
+		o := Options{Key: testKey, MaxAttributes: 1 + chance.IntN(40), MaxBytes: 1 + chance.IntN(3000)}
+		var first string
+		for range 5 {
+			chance.Shuffle(len(changes), func(i, j int) { changes[i], changes[j] = changes[j], changes[i] })
+			var b bytes.Buffer
+			encode(&b, doc{"format_version": "1.2", "resource_changes": changes}, nil)
+			p, err := Read(&b, o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			bounded(t, p, o.MaxAttributes, o.MaxBytes)
+			if first == "" {
+				first = dump(p)
+			}
+			compare(t, first, dump(p))
+		}
+		if t.Failed() {
+			t.Fatalf("seed %d", seed)
 		}
 	}
 }
