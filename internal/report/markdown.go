@@ -1,34 +1,47 @@
 package report
 
 import (
+	"fmt"
+	"html"
 	"strings"
 	"unicode"
+	"unicode/utf8"
+
+	"github.com/plumbline/plumbline/internal/diff"
+	"github.com/plumbline/plumbline/internal/plumbline"
 )
 
-// text escapes a string for running Markdown, also inside a table: it comes out as the very characters it consists of.
-func text(s string) string {
-	var b strings.Builder
-	for _, r := range oneLine(s) {
-		switch {
-		case r == '<':
-			b.WriteString("&lt;")
-		case r == '>':
-			b.WriteString("&gt;")
-		case r == '&':
-			b.WriteString("&amp;")
-		case r == '@':
-			b.WriteString("@\u200b") // no mention: a resource's name must not call people
-		case strings.ContainsRune("\\`*_{}[]()#+!|~$", r):
-			b.WriteByte('\\')
-			b.WriteRune(r)
-		case r == ':':
-			b.WriteString("&#58;") // no automatic links, no emoji codes
-		default:
-			b.WriteRune(r)
-		}
-	}
-	return b.String()
+// Three places in a note take strings from repositories and plans: running text, code spans with fenced blocks, and the HTML of a
+// <summary>. Forges go on reading after the Markdown is read: they turn @names, #1, !2, $3, ~label, %milestone, commits and addresses in
+// running text into links, which no backslash stops everywhere, but they leave code alone. So running text consists of words without any
+// syntax, and whatever looks like syntax is shown as code. Nothing is dropped: white space is folded, what cannot be seen is made visible,
+// what is very long is cut with its length beside it.
+
+// maxText is how many bytes of one string from outside a note shows.
+const maxText = 400
+
+// text is a string in running Markdown, also inside a table or a link.
+func text(s string) string { return words(brief(fold(s)), func(w string) string { return w }, span) }
+
+// htmlText is a string inside an element of a raw line of HTML.
+func htmlText(s string) string {
+	return words(brief(fold(s)), html.EscapeString, func(s string) string { return "<code>" + html.EscapeString(s) + "</code>" })
 }
+
+// htmlCode is a string in an element of its own.
+func htmlCode(s string) string { return "<code>" + html.EscapeString(brief(s)) + "</code>" }
+
+// code is a code span.
+func code(s string) string {
+	s = brief(s)
+	if s == "" {
+		return nameless
+	}
+	return span(s)
+}
+
+// nameless stands where a name is empty: without it, what is around would mean something else.
+const nameless = "(empty)"
 
 // cell is text in which `code` that Plumbline itself wrote stays code.
 func cell(s string) string {
@@ -36,30 +49,123 @@ func cell(s string) string {
 	if len(parts)%2 == 0 {
 		return text(s)
 	}
+	var b strings.Builder
 	for i, p := range parts {
-		if i%2 == 0 {
-			parts[i] = text(p)
-		} else {
-			parts[i] = code(p)
+		switch {
+		case i%2 == 1:
+			b.WriteString(code(p))
+		default:
+			// text folds white space at its ends, which parts words here
+			if strings.HasPrefix(p, " ") && i > 0 {
+				b.WriteByte(' ')
+			}
+			b.WriteString(text(p))
+			if strings.HasSuffix(p, " ") && strings.TrimSpace(p) != "" && i < len(parts)-1 {
+				b.WriteByte(' ')
+			}
 		}
 	}
-	return strings.Join(parts, "")
+	return b.String()
 }
 
-// code is a code span. What could be mistaken for anything else by some renderer (a table ends a code span at a bar, escaped or not) becomes
-// escaped text instead.
-func code(s string) string {
-	s = oneLine(s)
-	if s == "" || strings.ContainsAny(s, "|<>`&") {
-		return text(s)
+// words goes through the words of s: harmless ones are written by plain, the others by code, without the punctuation around them.
+func words(s string, plain, code func(string) string) string {
+	var b strings.Builder
+	for i, w := range quoted(strings.Fields(s)) {
+		if i > 0 {
+			b.WriteByte(' ')
+		}
+		if harmless(w) && (i > 0 || !startsBlock(w)) {
+			b.WriteString(plain(w))
+			continue
+		}
+		core := strings.TrimRight(strings.TrimLeft(w, `("'`), `)"',.;:?`)
+		if core == "" || startsBlock(w) {
+			b.WriteString(code(w))
+			continue
+		}
+		before, after, _ := strings.Cut(w, core)
+		b.WriteString(plain(before) + code(core) + plain(after))
 	}
-	return "`" + s + "`"
+	return b.String()
 }
 
-// fenced is a code block that nothing in s can end.
-func fenced(lang, s string) string {
-	fence := strings.Repeat("`", max(3, longestRun(s, '`')+1))
-	return fence + lang + "\n" + strings.Map(printable, s) + "\n" + fence + "\n"
+// quoted joins the words between a backtick and the next: people write `like this` in messages.
+func quoted(words []string) []string {
+	out := words[:0:0]
+	from := -1 // where words that belong together begin in out
+	for _, w := range words {
+		odd := strings.Count(w, "`")%2 == 1
+		switch {
+		case from < 0 && odd:
+			from = len(out)
+			out = append(out, w)
+		case from >= 0 && odd:
+			out = append(out[:from], strings.Join(append(out[from:], w), " "))
+			from = -1
+		default:
+			out = append(out, w)
+		}
+	}
+	return out
+}
+
+// harmless reports whether no Markdown, no forge and no terminal sees anything in a word but its letters.
+func harmless(w string) bool {
+	for _, r := range w {
+		if r < utf8.RuneSelf && !unicode.IsLetter(r) && !unicode.IsDigit(r) && !strings.ContainsRune(`.,;:/'"()-+=?!%`, r) {
+			return false
+		}
+	}
+	switch {
+	case strings.ContainsAny(strings.TrimRight(w, `)"',.;:?!%`), ":!%"), strings.HasPrefix(w, ":"): // addresses, emoji, !42, %1
+		return false
+	case strings.Contains(w, "=="), strings.Contains(strings.ToLower(w), "www."):
+		return false
+	}
+	for _, token := range strings.FieldsFunc(w, func(r rune) bool { return r != '-' && !unicode.IsLetter(r) && !unicode.IsDigit(r) }) {
+		if isCommit(token) || isTicket(token) {
+			return false
+		}
+	}
+	return true
+}
+
+// startsBlock reports whether a word that is the first of a line or list item would make it a heading, a list, a rule or a command.
+func startsBlock(w string) bool {
+	if strings.ContainsAny(w[:1], "-+=/") {
+		return true
+	}
+	digits := strings.TrimLeft(w, "0123456789")
+	return digits != w && (digits == "." || digits == ")")
+}
+
+// isCommit reports whether forges may take a word for a commit.
+func isCommit(w string) bool {
+	return len(w) >= 7 && len(w) <= 64 && strings.Trim(w, "0123456789abcdefABCDEF") == ""
+}
+
+// isTicket reports whether forges may take a word for an issue of GitHub's (GH-1) or of another tracker (OPS-12).
+func isTicket(w string) bool {
+	key, number, ok := strings.Cut(w, "-")
+	return ok && number != "" && unicode.IsDigit(rune(number[0])) && strings.ToUpper(key) == key && strings.ToLower(key) != key
+}
+
+// span is a code span of one line. A bar ends a cell of a table, in a code span too, so that bars stand between spans.
+func span(s string) string {
+	parts := strings.Split(s, "|")
+	for i, p := range parts {
+		if p == "" {
+			continue
+		}
+		ticks := strings.Repeat("`", longestRun(p, '`')+1)
+		// One space at each end belongs to the span's marks, unless there is nothing else.
+		if strings.Trim(p, " ") != "" && (strings.ContainsAny(p[:1], " `") || strings.ContainsAny(p[len(p)-1:], " `")) {
+			p = " " + p + " "
+		}
+		parts[i] = ticks + p + ticks
+	}
+	return strings.Join(parts, "&#124;")
 }
 
 func longestRun(s string, c rune) int {
@@ -75,26 +181,44 @@ func longestRun(s string, c rune) int {
 	return best
 }
 
-// oneLine folds white space and drops what a terminal or a browser could be fooled with.
-func oneLine(s string) string {
-	return strings.Map(func(r rune) rune {
-		if r == '\n' || r == '\r' || r == '\t' || r == '\u2028' || r == '\u2029' {
-			return ' '
-		}
-		return printable(r)
-	}, s)
+// bar begins each line of a block that is not a diff, as in Terraform's own messages.
+const bar = "│ "
+
+// fenced is a code block. Each of the lines begins with a sign, a bar or four spaces, so that none of them can end the block, nor be the
+// first thing on its line for those who look for commands there.
+func fenced(lang string, lines []string) string {
+	return "```" + lang + "\n" + strings.Join(lines, "\n") + "\n```\n"
 }
 
-func printable(r rune) rune {
-	switch {
-	case r == '\n' || r == '\t':
-		return r
-	case unicode.IsControl(r):
-		return -1
-	case r >= '\u202a' && r <= '\u202e', r >= '\u2066' && r <= '\u2069', r == '\u200e', r == '\u200f':
-		return '\ufffd' // direction marks: what is read must be what is there
+// barred are the lines of a text of several lines, for a code block.
+func barred(s string) []string {
+	lines := strings.Split(strings.TrimRight(strings.ReplaceAll(s, "\r\n", "\n"), "\n"), "\n")
+	for i, l := range lines {
+		lines[i] = strings.TrimRight(bar+brief(l), " ")
 	}
-	return r
+	return lines
+}
+
+// fold makes one line of a text.
+func fold(s string) string { return strings.Join(strings.Fields(s), " ") }
+
+// brief is a string on one line, cut where it is very long.
+func brief(s string) string {
+	if len(s) > maxText {
+		return cutTo(diff.Clean(head(s, maxText)), len(s))
+	}
+	return diff.Clean(s)
+}
+
+// cutTo is the beginning of a string, and how long all of it is.
+func cutTo(beginning string, size int) string { return beginning + fmt.Sprintf("… (%d bytes)", size) }
+
+// head returns the first n bytes of s, or fewer where that would part a character.
+func head(s string, n int) string {
+	for n > 0 && !utf8.RuneStart(s[n]) {
+		n--
+	}
+	return s[:n]
 }
 
 // linkTo is a link to one of our pages, or the bare label where there is no public address.
@@ -103,4 +227,33 @@ func linkTo(base, label, path string) string {
 		return label
 	}
 	return "[" + label + "](" + strings.TrimSuffix(base, "/") + "/" + path + ")"
+}
+
+// says is what a summary counts, in words, the most dangerous first.
+func says(s plumbline.Summary, bold bool) string {
+	var parts []string
+	add := func(n int, what string, danger bool) {
+		if n == 0 {
+			return
+		}
+		p := fmt.Sprintf("%d %s", n, what)
+		if danger && bold {
+			p = "**" + p + "**"
+		}
+		parts = append(parts, p)
+	}
+	add(s.Replace, "to replace", true)
+	add(s.Delete, "to destroy", true)
+	add(s.Forget, "to forget", false)
+	if s.Invoke > 0 {
+		parts = append(parts, count(s.Invoke, "action")+" to run")
+	}
+	add(s.Create, "to add", false)
+	add(s.Update, "to change", false)
+	add(s.Move, "moved", false)
+	add(s.Import, "to import", false)
+	if len(parts) == 0 && s.Output > 0 {
+		parts = append(parts, count(s.Output, "output")+" to change")
+	}
+	return strings.Join(parts, ", ")
 }

@@ -1,8 +1,8 @@
 package report
 
 import (
+	"cmp"
 	"fmt"
-	"html"
 	"strings"
 	"time"
 
@@ -24,103 +24,100 @@ type NoteRow struct {
 	Run  plumbline.Run
 	Plan plumbline.Plan // without changes when it cannot be had any more
 	Next string
+
+	// What differs between the plan that was approved and this one; none where nothing was approved, or nothing differs.
+	Since        []diff.Line
+	SinceSummary string // "1 more change (aws_route.nat)"
 }
 
 // Note is the data of the view's note.
 func (v view) Note(base string, now time.Time) NoteData {
 	d := NoteData{MR: v.MR, Base: base, Now: now}
 	for _, r := range v.Rows {
-		d.Rows = append(d.Rows, NoteRow(r))
+		d.Rows = append(d.Rows, NoteRow{Run: r.Run, Plan: r.Plan, Next: r.Next})
 	}
 	return d
 }
 
-// detail is how much of the note is left in; each level leaves more out, from the least dangerous end.
-type detail int
-
-const (
-	detailAll     detail = iota
-	detailNoAttrs        // creates as one line each, without attributes
-	detailNoCreates
-	detailDestroys // only what is replaced or destroyed
-	detailTable    // no diffs
-	detailFewRows  // the table's first rows
-)
-
-// Note renders the one note of a merge request. It is never longer than limit bytes: what does not fit is left out whole, creates first, and
-// the note says so. Nothing that comes from a repository or a plan can break out of its place in the Markdown.
+// Note renders the one note of a merge request. It is never longer than limit bytes: what does not fit is left out whole, the least dangerous
+// first, and the note says so. Nothing that comes from a repository or a plan can break out of its place in the Markdown.
 func Note(d NoteData, marker string, limit int) string {
-	for level := detailAll; ; level++ {
-		s := render(d, marker, level)
-		if len(s) <= limit || level == detailFewRows {
-			return s
-		}
+	s := sheetOf(d, marker)
+	if out, ok := s.fit(limit); ok {
+		return out
 	}
+	return cutLines(marker+"\n### Plumbline · "+headline(d)+"\n\nThere is no room for more here: "+linkTo(d.Base, "all of it is on Plumbline's page", "")+"\n", limit)
 }
 
-// fewRows is how many stacks the shortest note lists.
-const fewRows = 25
+// LeastLimit is the number of bytes from which a note has its headline and where to read on. In fewer, whole lines of that are left out.
+const LeastLimit = 1000
 
-func render(d NoteData, marker string, level detail) string {
-	var b strings.Builder
-	b.WriteString(marker + "\n")
-	b.WriteString("### Plumbline · " + headline(d) + "\n\n")
+func sheetOf(d NoteData, marker string) *sheet {
 	mr := d.MR
+	s := &sheet{head: marker + "\n### Plumbline · " + headline(d) + "\n\n"}
+	page := linkTo(d.Base, "on Plumbline's page", "")
+	s.left = func(t tally) string {
+		what := missing(t)
+		if what != "" {
+			what = ": " + what + " not shown"
+		}
+		return "Shortened to fit" + what + ". All of it is " + page + ".\n\n"
+	}
 	switch {
 	case mr.Skipped != "":
-		b.WriteString("Not planned. " + text(mr.Skipped) + "\n\n")
+		s.head += "Not planned. " + text(mr.Skipped) + "\n"
 	case mr.Conflict:
-		fmt.Fprintf(&b, "%s conflicts with %s; it is planned when that is mended.\n", code(plumbline.Short(mr.Head)), code(mr.Target))
+		s.head += code(plumbline.Short(mr.Head)) + " conflicts with " + code(mr.Target) + "; it is planned when that is mended.\n\n"
+		files := &section{close: listEnd(0)}
 		for _, f := range mr.Findings {
-			b.WriteString("- " + code(f.File) + "\n")
+			files.add(rankCheck, kindName, "- "+code(f.File)+"\n")
 		}
-		return b.String()
+		s.sections = []*section{files}
+		return s
 	}
-	rows := d.Rows
-	if level == detailFewRows && len(rows) > fewRows {
-		rows = rows[:fewRows]
+	var parts []part
+	for _, r := range d.Rows {
+		parts = append(parts, partOf(d, r))
 	}
-	if len(rows) > 0 {
-		after := "after the merge"
-		if mr.State == plumbline.MRMerged {
-			after = "now"
+	s.sections = append(s.sections, table(d, page), removed(mr))
+	inOpen, named := lists(parts)
+	s.sections = append(s.sections, inOpen...)
+	for _, r := range d.Rows {
+		if f := r.Run.Failure; f != nil && r.Run.State.Ended() {
+			s.sections = append(s.sections, failure(text(r.Run.Stack.Name)+" "+string(r.Run.State), *f))
 		}
-		fmt.Fprintf(&b, "| | stack | + | ~ | − | ± | %s |\n|---|---|--:|--:|--:|--:|---|\n", after)
-		for _, r := range rows {
-			b.WriteString(tableRow(d, r))
-		}
-		if n := len(d.Rows) - len(rows); n > 0 {
-			fmt.Fprintf(&b, "\n%d more stacks are %s.\n", n, linkTo(d.Base, "on Plumbline's page", ""))
-		}
-		b.WriteString("\n")
 	}
-	removed(&b, d)
-	named(&b, d, "Will be replaced", "Was replaced", func(a plumbline.Action) bool { return a.Replaces() })
-	named(&b, d, "Will be destroyed", "Was destroyed", func(a plumbline.Action) bool { return a == plumbline.ActionDelete })
-	failures(&b, d)
+	s.sections = append(s.sections, remarks(parts)...)
 	if mr.State != plumbline.MRMerged {
+		unread := &section{open: "**Could not be read**\n", close: listEnd(0)}
 		for _, f := range mr.Findings {
-			b.WriteString("- " + text(f.String()) + "\n")
+			unread.add(rankCheck, kindName, "- "+cmp.Or(text(f.String()), nameless)+"\n")
 		}
+		s.sections = append(s.sections, unread)
 	}
-	if level < detailTable {
-		for _, r := range d.Rows {
-			stackDetails(&b, d, r, level)
-		}
+	for i, r := range d.Rows {
+		s.sections = append(s.sections, named.details(parts[i], linkTo(d.Base, "all of it", "runs/"+r.Run.ID.String()))...)
 	}
-	if level > detailAll {
-		fmt.Fprintf(&b, "_Shortened to fit: %s. All of it is %s._\n\n", leftOut[level], linkTo(d.Base, "on Plumbline's page", ""))
+	if len(d.Rows) > 0 {
+		s.foot = origin(d)
+		s.sections = append(s.sections, act(d))
 	}
-	footer(&b, d)
-	return b.String()
+	return s
 }
 
-var leftOut = map[detail]string{
-	detailNoAttrs:   "the attributes of what is created",
-	detailNoCreates: "what is created",
-	detailDestroys:  "what is created or changed in place",
-	detailTable:     "the differences of each stack",
-	detailFewRows:   "the differences and most stacks",
+func partOf(d NoteData, r NoteRow) part {
+	p := part{
+		label: r.Run.Stack.Environment + " · " + r.Run.Stack.Name,
+		short: text(r.Run.Stack.Name),
+		link:  linkTo(d.Base, text(r.Run.Stack.Name), "runs/"+r.Run.ID.String()),
+		plan:  r.Plan, summary: r.Plan.Summary, done: r.Run.State == plumbline.StateApplied,
+		since: r.Since, differs: r.SinceSummary, earlier: "differs from what was approved: ",
+	}
+	if r.Run.Plan != nil {
+		p.named, p.summary = r.Run.Plan.Destroy, r.Run.Plan.Summary
+		p.digest = "Digest " + code(plumbline.ShortDigest(r.Run.Plan.Digest)) + "\n"
+	}
+	return p
 }
 
 func headline(d NoteData) string {
@@ -156,20 +153,10 @@ func headline(d NoteData) string {
 	add(live, "under way", false)
 	add(waiting, "awaiting approval", true)
 	add(applied, "applied", false)
-	var todo []string
-	parts, todo = todo, parts
-	add(sum.Replace, "to replace", true)
-	add(sum.Delete, "to destroy", sum.Delete > 0)
-	add(sum.Create, "to add", false)
-	add(sum.Update, "to change", false)
-	add(sum.Move, "moved", false)
-	add(sum.Import, "to import", false)
-	add(sum.Forget, "to forget", false)
-	changes := strings.Join(parts, ", ")
-	parts = todo
-	if changes != "" {
+	switch changes := says(sum, true); {
+	case changes != "":
 		parts = append(parts, changes)
-	} else if len(d.Rows) > 0 && failed+live == 0 {
+	case len(d.Rows) > 0 && failed+live == 0:
 		parts = append(parts, "no changes")
 	}
 	if len(d.Rows) == 0 {
@@ -213,6 +200,11 @@ func tableRow(d NoteData, r NoteRow) string {
 	if r.Run.Plan != nil {
 		s = r.Run.Plan.Summary
 	}
+	return rowOf(light(r.Run), linkTo(d.Base, text(r.Run.Stack.Environment+" · "+r.Run.Stack.Name), "runs/"+r.Run.ID.String()), s, cell(r.Next))
+}
+
+// rowOf is a row of the table of stacks; name and next are Markdown.
+func rowOf(light, name string, s plumbline.Summary, next string) string {
 	num := func(n int, bold bool) string {
 		switch {
 		case n == 0:
@@ -222,202 +214,158 @@ func tableRow(d NoteData, r NoteRow) string {
 		}
 		return fmt.Sprint(n)
 	}
-	next := r.Next
-	if s.Move+s.Import+s.Forget > 0 {
-		var more []string
-		for _, p := range []struct {
-			n    int
-			what string
-		}{{s.Move, "moved"}, {s.Import, "imported"}, {s.Forget, "forgotten"}} {
-			if p.n > 0 {
-				more = append(more, fmt.Sprintf("%d %s", p.n, p.what))
-			}
+	var more []string
+	for _, p := range []struct {
+		n    int
+		what string
+	}{{s.Move, "moved"}, {s.Import, "imported"}, {s.Forget, "forgotten"}} {
+		if p.n > 0 {
+			more = append(more, fmt.Sprintf("%d %s", p.n, p.what))
 		}
-		next += " (" + strings.Join(more, ", ") + ")"
 	}
-	return fmt.Sprintf("| %s | %s | %s | %s | %s | %s | %s |\n", light(r.Run), linkTo(d.Base, text(r.Run.Stack.Environment+" · "+r.Run.Stack.Name), "runs/"+r.Run.ID.String()),
-		num(s.Create, false), num(s.Update, false), num(s.Delete, true), num(s.Replace, true), cell(next))
+	if s.Invoke > 0 {
+		more = append(more, count(s.Invoke, "action"))
+	}
+	if len(more) > 0 {
+		next = strings.TrimSpace(next + " (" + strings.Join(more, ", ") + ")")
+	}
+	return fmt.Sprintf("| %s | %s | %s | %s | %s | %s | %s |\n", light, name, num(s.Create, false), num(s.Update, false), num(s.Delete, true), num(s.Replace, true), next)
 }
 
-func removed(b *strings.Builder, d NoteData) {
-	if len(d.MR.Removed) == 0 || d.MR.State == plumbline.MRMerged {
-		return
+// table lists the stacks, red first.
+func table(d NoteData, page string) *section {
+	after := "after the merge"
+	if d.MR.State == plumbline.MRMerged {
+		after = "now"
 	}
-	b.WriteString("**Stacks that go away**\n")
-	for _, name := range d.MR.Removed {
-		env, stack, _ := strings.Cut(name, "/")
-		fmt.Fprintf(b, "- %s in %s: its directory is deleted. After the merge a plan to destroy all of it waits for an approval.\n", code(stack), text(env))
+	s := &section{
+		open: "| | stack | + | ~ | − | ± | " + after + " |\n|---|---|--:|--:|--:|--:|---|\n",
+		close: func(left tally) string {
+			if n := left[kindRow]; n > 0 {
+				return "\n" + countMore(n, "stack") + ": " + page + ".\n\n"
+			}
+			return "\n"
+		},
 	}
-	b.WriteString("\n")
-}
-
-func named(b *strings.Builder, d NoteData, will, was string, pick func(plumbline.Action) bool) {
-	first := true
 	for _, r := range d.Rows {
-		if r.Run.Plan == nil {
-			continue
+		at := rankRow
+		if danger(r.Run) >= 3 {
+			at = rankRedRow
 		}
-		for _, n := range r.Run.Plan.Destroy {
-			if !pick(n.Action) {
-				continue
-			}
-			if first {
-				title := will
-				if r.Run.State == plumbline.StateApplied {
-					title = was
-				}
-				b.WriteString("**" + title + "**\n")
-				first = false
-			}
-			why := n.Why
-			if n.Action.Replaces() && why != "" {
-				why += " forces a new one"
-			} else {
-				why = plumbline.Change{Action: n.Action, Reason: n.Why}.Remark()
-			}
-			fmt.Fprintf(b, "- %s", code(n.Address))
-			if why != "" {
-				b.WriteString(": " + text(why))
-			}
-			fmt.Fprintf(b, " (%s)\n", text(r.Run.Stack.Name))
-		}
-	}
-	if !first {
-		b.WriteString("\n")
-	}
-}
-
-func failures(b *strings.Builder, d NoteData) {
-	for _, r := range d.Rows {
-		f := r.Run.Failure
-		if f == nil || !r.Run.State.Ended() {
-			continue
-		}
-		fmt.Fprintf(b, "**%s %s** · %s\n", text(r.Run.Stack.Name), r.Run.State, text(f.Text))
-		var lines []string
-		for _, g := range f.Diagnostics {
-			if g.Severity != "error" {
-				continue
-			}
-			place := ""
-			if g.File != "" {
-				place = fmt.Sprintf("%s:%d: ", g.File, g.Line)
-			}
-			lines = append(lines, place+g.Summary)
-			if g.Snippet != "" {
-				lines = append(lines, "    "+strings.TrimRight(g.Snippet, "\n"))
-			}
-			if g.Detail != "" {
-				lines = append(lines, g.Detail)
-			}
-			if len(lines) > 60 {
-				lines = append(lines, "…")
-				break
-			}
-		}
-		if len(lines) > 0 {
-			b.WriteString(fenced("", strings.Join(lines, "\n")))
-		}
-		if f.Next != "" {
-			b.WriteString("Next: " + cell(f.Next) + "\n")
-		}
-		b.WriteString("\n")
-	}
-}
-
-func stackDetails(b *strings.Builder, d NoteData, r NoteRow, level detail) {
-	var lines []string
-	for _, c := range r.Plan.Changes {
-		if (level >= detailNoCreates && c.Action == plumbline.ActionCreate) || (level >= detailDestroys && !c.Action.Destroys()) {
-			continue
-		}
-		ls := diff.Change(c)
-		if level >= detailNoAttrs && c.Action == plumbline.ActionCreate {
-			ls = ls[:1]
-		}
-		for _, l := range ls {
-			lines = append(lines, diffLine(l))
-		}
-	}
-	if level < detailDestroys {
-		for _, o := range r.Plan.Outputs {
-			for _, l := range diff.Output(o) {
-				lines = append(lines, diffLine(l))
-			}
-		}
-	}
-	if len(lines) == 0 {
-		return
-	}
-	fmt.Fprintf(b, "<details><summary><b>%s</b> · %s</summary>\n\n", html.EscapeString(oneLine(r.Run.Stack.Environment+" · "+r.Run.Stack.Name)), html.EscapeString(r.Plan.Summary.String()))
-	b.WriteString(fenced("diff", strings.Join(lines, "\n")))
-	b.WriteString("</details>\n")
-}
-
-// diffLine puts the sign where forges colour a line by it: "!" for changes, in GitHub's and GitLab's diff highlighting.
-func diffLine(l diff.Line) string {
-	sign := l.Sign
-	if sign == "~" {
-		sign = "!"
-	}
-	indent := "   "
-	if l.Depth == 0 {
-		indent = " "
-		if len(sign) == 1 {
-			indent = "   "
-		}
-	} else {
-		indent += "   "
-	}
-	s := sign + indent + oneLine(l.Text)
-	if l.Note != "" {
-		s = fmt.Sprintf("%-60s # %s", s, oneLine(l.Note))
+		s.add(at, kindRow, tableRow(d, r))
 	}
 	return s
 }
 
-func footer(b *strings.Builder, d NoteData) {
-	mr := d.MR
-	if len(d.Rows) == 0 {
-		return
-	}
-	b.WriteString("\n")
+// removed lists the stacks that a merge request takes away.
+func removed(mr plumbline.MergeRequest) *section {
+	s := &section{open: "**Stacks that go away**\n", close: listEnd(0)}
 	if mr.State == plumbline.MRMerged {
-		fmt.Fprintf(b, "Merged into %s as %s.", code(mr.Target), code(plumbline.Short(firstOf(mr.MergeCommit, mr.Head))))
-	} else {
-		fmt.Fprintf(b, "Planned the merge of %s into %s (%s)", code(plumbline.Short(mr.Head)), code(mr.Target), code(plumbline.Short(mr.Base)))
-		var first, last time.Time
-		engine := ""
-		for _, r := range d.Rows {
-			if r.Run.Planned.IsZero() || r.Run.Plan == nil {
-				continue
-			}
-			if first.IsZero() || r.Run.Queued.Before(first) {
-				first = r.Run.Queued
-			}
-			if r.Run.Planned.After(last) {
-				last = r.Run.Planned
-			}
-			engine = r.Run.Plan.Engine + " " + r.Run.Plan.Version
-		}
-		if !last.IsZero() {
-			fmt.Fprintf(b, " in %.1f s, %s · %s", last.Sub(first).Seconds(), last.UTC().Format("2006-01-02 15:04 MST"), text(engine))
-		}
+		return s
 	}
-	b.WriteString("\n")
-	for _, r := range d.Rows {
-		if r.Run.State == plumbline.StateAwaiting {
-			fmt.Fprintf(b, "`plumbline runs approve %s --digest %s` approves %s as shown %s\n", r.Run.ID, plumbline.ShortDigest(r.Run.Plan.Digest), text(r.Run.Stack.Name), linkTo(d.Base, "on its page", "runs/"+r.Run.ID.String()))
-		}
+	for _, name := range mr.Removed {
+		env, stack, _ := strings.Cut(name, "/")
+		s.add(rankNamed, kindName, fmt.Sprintf("- %s in %s: its directory is deleted. After the merge a plan to destroy all of it waits for an approval.\n", code(stack), text(env)))
 	}
-	if mr.State != plumbline.MRMerged {
-		fmt.Fprintf(b, "`plumbline why %s` tells why a stack is planned\n", d.Rows[0].Run.ID)
-	}
+	return s
 }
 
-func firstOf(a, b string) string {
-	if a != "" {
-		return a
+// manyDiagnostics is how many bytes of Terraform's messages a note shows of one stack; the log has all of them.
+const manyDiagnostics = 4 << 10
+
+// failure says what went wrong. title is Markdown.
+func failure(title string, f plumbline.Failure) *section {
+	s := &section{close: closing("\n")}
+	say := "**" + title + "** · " + text(f.Text)
+	if f.Next != "" {
+		say += " Next: " + cell(f.Next)
 	}
-	return b
+	s.add(rankFailure, kindNone, say+"\n")
+	var lines []string
+	size, errors, shown := 0, 0, 0
+	for _, g := range f.Diagnostics {
+		if g.Severity != "error" {
+			continue
+		}
+		if errors++; size > manyDiagnostics {
+			continue
+		}
+		shown++
+		if len(lines) > 0 {
+			lines = append(lines, strings.TrimRight(bar, " "))
+		}
+		from := len(lines)
+		lines = append(lines, barred(g.Summary)...)
+		if g.File != "" {
+			lines = append(lines, bar+"  "+brief(fmt.Sprintf("%s:%d", g.File, g.Line)))
+		}
+		if g.Snippet != "" {
+			lines = append(lines, barred(g.Snippet)...)
+		}
+		if g.Detail != "" {
+			lines = append(lines, barred(g.Detail)...)
+		}
+		for i := from; i < len(lines); i++ {
+			if size += len(lines[i]) + 1; size > manyDiagnostics {
+				lines = append(lines[:i], bar+"…")
+			}
+		}
+	}
+	if n := errors - shown; n > 0 {
+		lines = append(lines, bar+"… "+countMore(n, "error"))
+	}
+	if len(lines) > 0 {
+		s.add(rankDiagnostic, kindNone, "\n"+fenced("", lines))
+	}
+	return s
+}
+
+// origin says what was planned, when.
+func origin(d NoteData) string {
+	mr := d.MR
+	if mr.State == plumbline.MRMerged {
+		return fmt.Sprintf("Merged into %s as %s.\n", code(mr.Target), code(plumbline.Short(cmp.Or(mr.MergeCommit, mr.Head))))
+	}
+	out := fmt.Sprintf("Planned the merge of %s into %s (%s)", code(plumbline.Short(mr.Head)), code(mr.Target), code(plumbline.Short(mr.Base)))
+	var first, last time.Time
+	engine := ""
+	for _, r := range d.Rows {
+		if r.Run.Planned.IsZero() || r.Run.Plan == nil {
+			continue
+		}
+		if first.IsZero() || r.Run.Queued.Before(first) {
+			first = r.Run.Queued
+		}
+		if r.Run.Planned.After(last) {
+			last = r.Run.Planned
+		}
+		engine = engineName(r.Run.Plan.Engine, r.Run.Plan.Version)
+	}
+	if !last.IsZero() {
+		out += fmt.Sprintf(" in %.1f s, %s", last.Sub(first).Seconds(), last.UTC().Format("2006-01-02 15:04 MST"))
+		if engine != "" {
+			out += " · " + text(engine)
+		}
+	}
+	return out + fmt.Sprintf("\n`plumbline why %s` tells why a stack is planned\n", d.Rows[0].Run.ID)
+}
+
+// engineName is "Terraform 1.11.4".
+func engineName(engine, version string) string {
+	if name, ok := map[string]string{"terraform": "Terraform", "tofu": "OpenTofu"}[engine]; ok {
+		engine = name
+	}
+	return strings.TrimSpace(engine + " " + version)
+}
+
+// act says how to approve what waits for it.
+func act(d NoteData) *section {
+	s := &section{close: closing("\n")}
+	for _, r := range d.Rows {
+		if r.Run.State == plumbline.StateAwaiting && r.Run.Plan != nil {
+			s.add(rankAct, kindNone, fmt.Sprintf("- `plumbline runs approve %s --digest %s` approves %s as shown %s\n", r.Run.ID, plumbline.ShortDigest(r.Run.Plan.Digest),
+				text(r.Run.Stack.Name), linkTo(d.Base, "on its page", "runs/"+r.Run.ID.String())))
+		}
+	}
+	return s
 }

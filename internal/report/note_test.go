@@ -1,18 +1,12 @@
 package report
 
 import (
-	"errors"
 	"flag"
-	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
-	"unicode/utf8"
-
-	"github.com/yuin/goldmark"
-	"github.com/yuin/goldmark/extension"
 
 	"github.com/plumbline/plumbline/internal/plumbline"
 )
@@ -56,6 +50,9 @@ func proposal(id plumbline.RunID, env, stack string, p plumbline.Plan) NoteRow {
 		}
 		if c.Previous != "" {
 			p.Summary.Move++
+		}
+		if c.Importing != "" {
+			p.Summary.Import++
 		}
 	}
 	p.Digest, p.Engine, p.Version = strings.Repeat("b41f", 16), "terraform", "1.11.4"
@@ -102,6 +99,8 @@ func sample() NoteData {
 func TestNoteGolden(t *testing.T) {
 	golden(t, "note.md", Note(sample(), Marker("infra", "42"), 65536))
 
+	golden(t, "rich.md", Note(rich(), Marker("infra", "42"), 65536))
+
 	conflict := sample()
 	conflict.Rows, conflict.MR.Conflict, conflict.MR.Findings = nil, true, []plumbline.Finding{{File: "live/net/main.tf", Message: "conflicts"}}
 	golden(t, "conflict.md", Note(conflict, Marker("infra", "42"), 65536))
@@ -123,143 +122,16 @@ func TestNoteGolden(t *testing.T) {
 }
 
 func TestTextGolden(t *testing.T) {
-	var plans []NamedPlan
-	for _, r := range sample().Rows {
-		plans = append(plans, NamedPlan{Name: r.Run.Stack.Name, Plan: r.Plan})
-	}
-	plans = append(plans, NamedPlan{Name: "live/dead", Err: errors.New("no such engine")})
-	var b strings.Builder
-	if err := Text(&b, plans, false); err != nil {
-		t.Fatal(err)
-	}
-	golden(t, "plans.txt", b.String())
-	golden(t, "plans.md", Markdown(plans))
-}
-
-// TestNoteFits makes notes of growing plans for several limits: each fits, is whole Markdown, keeps every destroy in the table.
-func TestNoteFits(t *testing.T) {
-	for _, limit := range []int{10240, 32768, 65536, 1000000} {
-		for _, n := range []int{1, 10, 100, 2000} {
-			d := sample()
-			d.Rows = nil
-			for s := range 3 {
-				var p plumbline.Plan
-				for i := range n {
-					a := []plumbline.Action{plumbline.ActionCreate, plumbline.ActionUpdate, plumbline.ActionDelete}[i%3]
-					p.Changes = append(p.Changes, plumbline.Change{Address: fmt.Sprintf("aws_thing.x[%d]", i), Action: a, Attributes: []plumbline.Attribute{{Path: "name", Before: `"a"`, After: `"b"`}, {Path: "arn", Unknown: true}}})
-				}
-				d.Rows = append(d.Rows, proposal(plumbline.RunID(s+1), "production", fmt.Sprint("live/", s), p))
-			}
-			got := Note(d, Marker("infra", "42"), limit)
-			if len(got) > limit {
-				t.Errorf("limit %d, %d changes: %d bytes", limit, n, len(got))
-			}
-			if !utf8.ValidString(got) {
-				t.Errorf("limit %d, %d changes: not UTF-8", limit, n)
-			}
-			if strings.Count(got, "\n```")%2 != 0 || strings.Count(got, "<details>") != strings.Count(got, "</details>") {
-				t.Errorf("limit %d, %d changes: cut in the middle", limit, n)
-			}
-			for s := range 3 {
-				if !strings.Contains(got, fmt.Sprintf("runs/%d)", s+1)) {
-					t.Errorf("limit %d, %d changes: stack %d is not in the table", limit, n, s)
-				}
-			}
+	plans := namedOf(rich())
+	plans[2].DigestKey, plans[2].Next = true, "Nothing was changed."
+	text := func(colour bool) string {
+		var b strings.Builder
+		if err := Text(&b, plans, colour); err != nil {
+			t.Fatal(err)
 		}
+		return b.String()
 	}
-}
-
-var hostile = []string{
-	"a|b", "`x`", "```\n</details><script>alert(1)</script>", "[link](javascript:alert(1))", "<img src=x onerror=alert(1)>", "@everyone", "a\nb\n# heading", "\u202egnp.exe", "\x1b[31mred", "*bold* _it_ ~~no~~",
-	"![i](http://evil.example/x.png)", "http://evil.example/", "</summary></details>", "<!-- plumbline:infra!42 -->", ":rocket:", "#1", "a\r\nb", "&lt;b&gt;", "\\`", "$x$", "--> <b>", "||||", "\x00", "日本語|`",
-}
-
-// TestNoteIsSafe puts hostile strings wherever a stranger can, and reads the note with a Markdown parser: no HTML, link or image comes of it.
-func TestNoteIsSafe(t *testing.T) {
-	md := goldmark.New(goldmark.WithExtensions(extension.GFM))
-	for _, h := range hostile {
-		checkSafe(t, md, h)
-	}
-}
-
-func hostileNote(h string) string {
-	d := sample()
-	d.MR.Target, d.MR.ID = h, h
-	d.MR.Findings = []plumbline.Finding{{File: h, Line: 1, Message: h}}
-	d.MR.Removed = []string{"production/" + h}
-	for i := range d.Rows {
-		r := &d.Rows[i]
-		r.Run.Stack.Name, r.Run.Stack.Environment = h, h
-		if r.Run.Failure != nil {
-			r.Run.Failure.Text, r.Run.Failure.Next = h, h
-			r.Run.Failure.Diagnostics[0] = plumbline.Diagnostic{Severity: "error", Summary: h, Detail: h, File: h, Snippet: h}
-		}
-		for j := range r.Plan.Changes {
-			c := &r.Plan.Changes[j]
-			c.Address, c.Previous, c.Importing, c.ReplacePaths = h, h, h, []string{h}
-			c.Attributes = append(c.Attributes, plumbline.Attribute{Path: h, Before: h, After: h})
-		}
-		r.Plan.Outputs = []plumbline.OutputChange{{Name: h, Before: h, After: h}}
-		if r.Run.Plan != nil {
-			info := r.Plan.Info()
-			r.Run.Plan = &info
-		}
-	}
-	return Note(d, Marker("infra", h), 1<<20)
-}
-
-func checkSafe(t *testing.T, md goldmark.Markdown, h string) {
-	t.Helper()
-	note := hostileNote(h)
-	if marker, rest, _ := strings.Cut(note, "\n"); marker != Marker("infra", h) || strings.Count(marker, "<!--") != 1 || strings.Count(marker, "-->") != 1 || !strings.HasPrefix(rest, "### Plumbline") {
-		t.Errorf("%q: the marker is %q", h, marker)
-	}
-	for _, tag := range []string{"script", "img", "iframe", "svg"} {
-		if strings.Contains(outsideFences(note), "<"+tag) {
-			t.Errorf("%q: a <%s> outside code in\n%s", h, tag, note)
-		}
-	}
-	if open, shut := strings.Count(outsideFences(note), "<details>"), strings.Count(outsideFences(note), "</details>"); open != shut {
-		t.Errorf("%q: %d <details>, %d </details>", h, open, shut)
-	}
-	var html strings.Builder
-	if err := md.Convert([]byte(note), &html); err != nil {
-		t.Fatal(err)
-	}
-	out := html.String()
-	for _, bad := range []string{"<script", "<img", `href="javascript:`, `href="http://evil`, "<h1", "<del>"} {
-		if strings.Contains(strings.ReplaceAll(out, "&lt;", ""), bad) {
-			t.Errorf("%q: %s in\n%s", h, bad, out)
-		}
-	}
-	for _, r := range note {
-		if r == '\u202e' || r == '\x1b' || r == 0 {
-			t.Errorf("%q: a control character is left", h)
-		}
-	}
-}
-
-// outsideFences leaves code blocks out.
-func outsideFences(s string) string {
-	var out []string
-	fence := ""
-	for _, l := range strings.Split(s, "\n") {
-		switch {
-		case fence == "" && strings.HasPrefix(l, "```"):
-			fence = l[:longestRun(l, '`')]
-		case fence != "" && l == fence:
-			fence = ""
-		case fence == "":
-			out = append(out, l)
-		}
-	}
-	return strings.Join(out, "\n")
-}
-
-func FuzzNote(f *testing.F) {
-	for _, h := range hostile {
-		f.Add(h)
-	}
-	md := goldmark.New(goldmark.WithExtensions(extension.GFM))
-	f.Fuzz(func(t *testing.T, h string) { checkSafe(t, md, h) })
+	golden(t, "plans.txt", text(false))
+	golden(t, "plans-colour.txt", strings.ReplaceAll(text(true), "\x1b", "␛"))
+	golden(t, "plans.md", Markdown(plans, 0))
 }

@@ -1,9 +1,10 @@
 package report
 
 import (
+	"bufio"
 	"fmt"
-	"html"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/plumbline/plumbline/internal/diff"
@@ -15,84 +16,312 @@ type NamedPlan struct {
 	Name string
 	Plan plumbline.Plan
 	Err  error // instead of a plan
+	// DigestKey says that digests are made with the installation's key. Without it, those of plans with sensitive values compare with nothing.
+	DigestKey bool
+	Next      string // what to do about it, one sentence; "": nothing is said
+
+	// How it differs from an earlier plan, such as one that was approved; nothing where there is none, or no difference.
+	Since        []diff.Line
+	SinceSummary string
 }
 
-// Text writes plans for a terminal: what is destroyed or replaced first, then the rest.
+// unkeyed is said of a digest that covers sensitive values and was made with a key that nobody else has.
+const unkeyed = "compares with nothing outside this run: it covers sensitive values, and PLUMBLINE_DIGEST_KEY is not set"
+
+// digest is what is said of the plan's digest, and a remark on it; "" where there is nothing to approve.
+func (p NamedPlan) digest() (digest, remark string) {
+	if !p.Plan.HasChanges() || p.Plan.Digest == "" {
+		return "", ""
+	}
+	if p.Plan.Keyed && !p.DigestKey {
+		remark = unkeyed
+	}
+	return plumbline.ShortDigest(p.Plan.Digest), remark
+}
+
+// differs begins what is said of the difference from an earlier plan.
+const differs = "Differs from the earlier plan: "
+
+// danger orders plans like the rows of a note.
+func (p NamedPlan) danger() int {
+	switch {
+	case p.Err != nil:
+		return 3
+	case p.Plan.Summary.Delete+p.Plan.Summary.Replace > 0:
+		return 2
+	case p.Plan.HasChanges():
+		return 1
+	}
+	return 0
+}
+
+// redFirst are plans in the order of their danger, else in theirs.
+func redFirst(plans []NamedPlan) []NamedPlan {
+	out := slices.Clone(plans)
+	slices.SortStableFunc(out, func(a, b NamedPlan) int { return b.danger() - a.danger() })
+	return out
+}
+
+// Sequences of a terminal, by sign and by part of a line.
+const (
+	ansiBold  = "\x1b[1m"
+	ansiDim   = "\x1b[2m"
+	ansiRed   = "\x1b[31m"
+	ansiReset = "\x1b[0m"
+)
+
+var ansiSigns = map[string]string{
+	"+": "\x1b[32m", "~": "\x1b[33m", "-": ansiRed, "-/+": ansiRed, "+/-": ansiRed,
+	".": "\x1b[35m", "./+": "\x1b[35m", ">": "\x1b[36m", "<": "\x1b[36m", "<=": "\x1b[36m",
+}
+
+// terminal writes lines for a terminal.
+type terminal struct {
+	*bufio.Writer
+	colour bool
+}
+
+func (t terminal) paint(how, s string) string {
+	if !t.colour || how == "" || s == "" {
+		return s
+	}
+	return how + s + ansiReset
+}
+
+// say writes strings, the error of which comes with the last Flush.
+func (t terminal) say(parts ...string) {
+	for _, p := range parts {
+		_, _ = t.WriteString(p)
+	}
+	_ = t.WriteByte('\n')
+}
+
+func (t terminal) lines(lines []diff.Line) {
+	for _, l := range lines {
+		how := ansiSigns[l.Sign]
+		indent := "  "
+		if l.Depth > 0 {
+			indent = strings.Repeat("  ", l.Depth+2)
+		}
+		sign := fmt.Sprintf("%-3s ", l.Sign)
+		if l.Depth > 0 {
+			sign = fmt.Sprintf("%-1s ", l.Sign)
+		}
+		if l.Depth == 0 && l.Sign != " " {
+			how += map[bool]string{true: ansiBold}[t.colour]
+		}
+		s := t.paint(how, strings.TrimRight(indent+sign+diff.Clean(l.Text), " "))
+		if l.Note != "" {
+			s += t.paint(ansiDim, "  # "+diff.Clean(l.Note))
+		}
+		t.say(s)
+	}
+}
+
+// Text writes plans for a terminal: what is destroyed or replaced first, then the rest, at the end what it comes to.
 func Text(w io.Writer, plans []NamedPlan, colour bool) error {
-	paint := func(sign, s string) string {
-		c, ok := map[string]string{"+": "32", "~": "33", "-": "31", "-/+": "31", "+/-": "31", "<": "36"}[sign]
-		if !colour || !ok {
-			return s
+	t := terminal{bufio.NewWriter(w), colour}
+	for i, p := range plans {
+		if i > 0 {
+			t.say()
 		}
-		return "\x1b[" + c + "m" + s + "\x1b[0m"
+		t.plan(p)
 	}
-	var b strings.Builder
-	for _, p := range plans {
-		if p.Err != nil {
-			fmt.Fprintf(&b, "%s: %s\n", oneLine(p.Name), strings.Map(printable, p.Err.Error()))
-			continue
-		}
-		fmt.Fprintf(&b, "%s: %s\n", oneLine(p.Name), p.Plan.Summary)
-		for _, l := range planLines(p.Plan) {
-			indent := "  "
-			if l.Depth > 0 {
-				indent = "      "
-			}
-			s := fmt.Sprintf("%s%-3s %s", indent, l.Sign, oneLine(l.Text))
-			if l.Note != "" {
-				s += "  # " + oneLine(l.Note)
-			}
-			b.WriteString(paint(l.Sign, s) + "\n")
-		}
-		if p.Plan.Truncated {
-			b.WriteString("  (attributes of some resources are left out: the plan is large)\n")
-		}
-		if p.Plan.HasChanges() {
-			fmt.Fprintf(&b, "  digest %s\n", plumbline.ShortDigest(p.Plan.Digest))
-		}
+	if len(plans) > 1 {
+		t.say()
+		t.say(t.paint(ansiBold, headlineOf(plans, false)))
 	}
-	_, err := io.WriteString(w, b.String())
-	return err
+	return t.Flush()
 }
 
-// planLines are a plan's lines, what is dangerous first.
-func planLines(p plumbline.Plan) []diff.Line {
-	var out []diff.Line
-	for _, dangerous := range []bool{true, false} {
-		for _, c := range p.Changes {
-			if c.Action.Destroys() == dangerous {
-				out = append(out, diff.Change(c)...)
-			}
+func (t terminal) plan(p NamedPlan) {
+	name := t.paint(ansiBold, brief(p.Name))
+	if p.Err != nil {
+		t.say(name, ": ", t.paint(ansiRed, "failed"))
+		for _, l := range barred(p.Err.Error()) {
+			t.say("  ", l)
+		}
+		return
+	}
+	t.say(name, ": ", t.paint(ansiBold, orNothing(says(p.Plan.Summary, false))))
+	if p.Plan.Errored {
+		t.say("  ", t.paint(ansiRed, "Terraform could not finish this plan: what is shown is not all."))
+	}
+	if p.SinceSummary != "" || len(p.Since) > 0 {
+		t.say("  ", t.paint(ansiBold, differs+brief(fold(p.SinceSummary))))
+		t.lines(p.Since)
+		t.say()
+	}
+	for _, c := range byDanger(p.Plan.Changes) {
+		t.lines(diff.Change(*c))
+	}
+	for _, o := range p.Plan.Outputs {
+		t.lines(diff.Output(o))
+	}
+	for _, c := range p.Plan.Checks {
+		how := ansiRed
+		if c.Status == plumbline.CheckUnknown {
+			how = ansiDim
+		}
+		t.say("  ", t.paint(how, checkText(c)))
+	}
+	if n := len(p.Plan.Drift); n > 0 {
+		t.say("  ", t.paint(ansiDim, "Changed outside since the last apply: "+count(n, "resource")))
+		for _, c := range relevantFirst(p.Plan) {
+			t.lines(diff.Change(*c))
 		}
 	}
-	for _, o := range p.Outputs {
-		out = append(out, diff.Output(o)...)
+	if n := len(p.Plan.Deferred); n > 0 {
+		t.say("  ", t.paint(ansiDim, "Left for another plan: "+count(n, "resource")))
+		for _, c := range p.Plan.Deferred {
+			t.lines(diff.Change(c)[:1])
+		}
+	}
+	for _, line := range toKnow(p.Plan) {
+		t.say("  ", line)
+	}
+	digest, remark := p.digest()
+	if digest == "" {
+		return
+	}
+	if remark != "" {
+		remark = t.paint(ansiDim, "  # "+remark)
+	}
+	t.say("  ", says(p.Plan.Summary, false), " · digest ", digest, remark)
+	if p.Next != "" {
+		t.say("  ", p.Next)
+	}
+}
+
+// orNothing is what is said where there is nothing to say.
+func orNothing(s string) string {
+	if s == "" {
+		return "no changes"
+	}
+	return s
+}
+
+// checkText is a check that did not pass, in plain text.
+func checkText(c plumbline.Check) string {
+	s := brief(c.Address) + " " + checkVerb(c.Status)
+	for i, p := range c.Problems {
+		s += map[bool]string{true: ": ", false: "; "}[i == 0] + brief(fold(p))
+	}
+	return s
+}
+
+func checkVerb(s plumbline.CheckStatus) string {
+	switch s {
+	case plumbline.CheckUnknown:
+		return "can be told only after the apply"
+	case plumbline.CheckErrored:
+		return "could not be evaluated"
+	}
+	return "failed"
+}
+
+// toKnow is what a plan does not do, or does not show, in plain text.
+func toKnow(p plumbline.Plan) []string {
+	var out []string
+	switch n := len(p.Deferred); {
+	case n > 0:
+		out = append(out, "After this apply another plan is needed, for "+count(n, "resource")+" that cannot be planned yet.")
+	case p.Partial:
+		out = append(out, "After this apply another plan is needed, to reach all that the configuration asks for.")
+	}
+	if p.NoState && p.HasChanges() {
+		out = append(out, "There is no state yet: it was never applied here.")
+	}
+	if p.Truncated {
+		out = append(out, "Attributes of some resources are left out because the plan is very large.")
 	}
 	return out
 }
 
-// Markdown renders plans as the daemon would show them in a note.
-func Markdown(plans []NamedPlan) string {
-	var b strings.Builder
+// headlineOf sums plans up in one line.
+func headlineOf(plans []NamedPlan, bold bool) string {
 	var sum plumbline.Summary
-	for _, p := range plans {
-		sum = sum.Add(p.Plan.Summary)
-	}
-	fmt.Fprintf(&b, "### Plumbline · %s · %s\n\n", count(len(plans), "stack"), sum)
+	failed := 0
 	for _, p := range plans {
 		if p.Err != nil {
-			fmt.Fprintf(&b, "**%s failed**\n%s\n", text(p.Name), fenced("", p.Err.Error()))
-			continue
+			failed++
 		}
-		var lines []string
-		for _, l := range planLines(p.Plan) {
-			lines = append(lines, diffLine(l))
-		}
-		if len(lines) == 0 {
-			fmt.Fprintf(&b, "- **%s**: no changes\n", text(p.Name))
-			continue
-		}
-		fmt.Fprintf(&b, "<details><summary><b>%s</b> · %s</summary>\n\n%s</details>\n", html.EscapeString(oneLine(p.Name)), html.EscapeString(p.Plan.Summary.String()), fenced("diff", strings.Join(lines, "\n")))
+		sum = sum.Add(p.Plan.Summary)
 	}
-	return b.String()
+	parts := []string{count(len(plans), "stack")}
+	if failed > 0 {
+		parts = append(parts, map[bool]string{true: "**", false: ""}[bold]+fmt.Sprint(failed)+" failed"+map[bool]string{true: "**", false: ""}[bold])
+	}
+	if what := says(sum, bold); what != "" || failed < len(plans) {
+		parts = append(parts, orNothing(what))
+	}
+	return strings.Join(parts, " · ")
+}
+
+// Markdown renders plans as the daemon would show them in a note, in at most limit bytes (0: any number), by the same rules.
+func Markdown(plans []NamedPlan, limit int) string {
+	s := &sheet{head: "### Plumbline · " + headlineOf(plans, true) + "\n\n"}
+	const page = "`plumbline report --html FILE` shows all"
+	s.left = func(t tally) string {
+		what := missing(t)
+		if what != "" {
+			what = ": " + what + " not shown"
+		}
+		return "Shortened to fit" + what + "; " + page + ".\n\n"
+	}
+	var parts []part
+	rows := &section{
+		open: "| | stack | + | ~ | − | ± | |\n|---|---|--:|--:|--:|--:|---|\n",
+		close: func(left tally) string {
+			if n := left[kindRow]; n > 0 {
+				return "\n" + countMore(n, "stack") + ".\n\n"
+			}
+			return "\n"
+		},
+	}
+	var failures []*section
+	var engines []string
+	for _, p := range redFirst(plans) {
+		if p.Err != nil {
+			failures = append(failures, failure(text(p.Name)+" failed", plumbline.Failure{Text: "There is no plan of it.", Diagnostics: []plumbline.Diagnostic{{Severity: "error", Summary: p.Err.Error()}}}))
+			rows.add(rankRedRow, kindRow, rowOf("❌", text(p.Name), plumbline.Summary{}, "failed"))
+			continue
+		}
+		sign, at, what := "🟢", rankRow, "no changes"
+		switch p.danger() {
+		case 2:
+			sign, at, what = "🔴", rankRedRow, ""
+		case 1:
+			sign, what = "🟠", ""
+		}
+		rows.add(at, kindRow, rowOf(sign, text(p.Name), p.Plan.Summary, what))
+		digest, remark := p.digest()
+		note := ""
+		if digest != "" {
+			note = "Digest " + code(digest)
+			if remark != "" {
+				note += " " + cell(remark)
+			}
+			note += "\n"
+		}
+		if name := engineName(p.Plan.Engine, p.Plan.Version); name != "" && !slices.Contains(engines, name) {
+			engines = append(engines, name)
+		}
+		parts = append(parts, part{label: p.Name, short: text(p.Name), link: text(p.Name), plan: p.Plan, summary: p.Plan.Summary, digest: note, since: p.Since, differs: p.SinceSummary, earlier: "differs from the earlier plan: "})
+	}
+	s.sections = append(s.sections, rows)
+	inOpen, named := lists(parts)
+	s.sections = append(s.sections, inOpen...)
+	s.sections = append(s.sections, failures...)
+	s.sections = append(s.sections, remarks(parts)...)
+	for _, p := range parts {
+		s.sections = append(s.sections, named.details(p, page)...)
+	}
+	if len(engines) > 0 {
+		s.foot = "Planned with " + text(strings.Join(engines[:min(len(engines), 3)], ", ")) + "\n"
+	}
+	if out, ok := s.fit(limit); ok {
+		return out
+	}
+	return cutLines(s.head+"There is no room for more here; "+page+".\n", limit)
 }

@@ -14,6 +14,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/plumbline/plumbline/internal/diff"
 	"github.com/plumbline/plumbline/internal/plumbline"
 )
 
@@ -391,12 +392,13 @@ func Marker(repo, id string) string {
 }
 
 func safeMarker(s string) string {
+	s = diff.Clean(s)
 	return strings.Map(func(r rune) rune {
 		if r == '<' || r == '>' || r == '!' || r == '-' && strings.Contains(s, "--") {
 			return '_'
 		}
-		return printable(r)
-	}, oneLine(s))
+		return r
+	}, s)
 }
 
 // tellMR writes the note and the statuses of a merge request. A change that touches no stack gets a status and no noise, unless there is a

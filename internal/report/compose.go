@@ -1,0 +1,478 @@
+package report
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/plumbline/plumbline/internal/diff"
+	"github.com/plumbline/plumbline/internal/plumbline"
+)
+
+// part is what one stack contributes to a note, whether a run or a command line planned it.
+type part struct {
+	label   string // as people call it in this note
+	short   string // its name, in Markdown
+	link    string // likewise, as a link to its page
+	plan    plumbline.Plan
+	summary plumbline.Summary
+	named   []plumbline.Named // when the plan itself is not there any more
+	done    bool              // it was applied
+	digest  string            // a line about it
+	since   []diff.Line
+	differs string
+	earlier string // begins what is said of the difference
+}
+
+const (
+	// openNames is how many resources each list in the open names. All of them are in the stacks' own sections.
+	openNames = 20
+	// linkedNames is up to how many names each has a link to its stack's page; in longer lists that is mostly noise.
+	linkedNames = 8
+)
+
+// names are the pieces in the open that name a change.
+type names map[*plumbline.Change]*piece
+
+// lists are the sections in the open: what must not be missed, by name.
+func lists(parts []part) ([]*section, names) {
+	var out []*section
+	named := names{}
+	for _, l := range []struct {
+		will, was string
+		pick      func(plumbline.Action) bool
+	}{
+		{"Will be replaced", "Was replaced", plumbline.Action.Replaces},
+		{"Will be destroyed", "Was destroyed", func(a plumbline.Action) bool { return a == plumbline.ActionDelete }},
+		{"Will be forgotten", "Was forgotten", func(a plumbline.Action) bool { return a == plumbline.ActionForget || a == plumbline.ActionForgetCreate }},
+		{"Actions that will be run", "Actions that were run", func(a plumbline.Action) bool { return a == plumbline.ActionInvoke }},
+	} {
+		for _, done := range []bool{false, true} {
+			title := l.will
+			if done {
+				title = l.was
+			}
+			if s := named.list(parts, title, done, l.pick); len(s.pieces) > 0 {
+				out = append(out, s)
+			}
+		}
+	}
+	return out, named
+}
+
+func (n names) list(parts []part, title string, done bool, pick func(plumbline.Action) bool) *section {
+	s := &section{open: "**" + title + "**\n"}
+	type entry struct {
+		part
+		change *plumbline.Change
+	}
+	var entries []entry
+	for _, p := range parts {
+		if p.done != done {
+			continue
+		}
+		for i := range p.plan.Changes {
+			if c := &p.plan.Changes[i]; pick(c.Action) {
+				entries = append(entries, entry{p, c})
+			}
+		}
+		if len(p.plan.Changes) > 0 {
+			continue
+		}
+		for _, r := range p.named {
+			if !pick(r.Action) {
+				continue
+			}
+			c := plumbline.Change{Address: r.Address, Action: r.Action, Reason: r.Why}
+			if r.Action.Replaces() && c.Remark() == "" && r.Why != "" {
+				c.ReplacePaths = strings.Split(r.Why, ", ")
+			}
+			entries = append(entries, entry{p, &c})
+		}
+	}
+	for _, e := range entries[:min(len(entries), openNames)] {
+		line := "- " + code(e.change.Address)
+		if why := inMarkdown.because(*e.change); why != "" {
+			line += ": " + why
+		}
+		where := e.link
+		if len(entries) > linkedNames {
+			where = e.short
+		}
+		s.add(rankNamed, kindName, line+" ("+where+")\n")
+		n[e.change] = s.pieces[len(s.pieces)-1]
+	}
+	s.close = listEnd(len(entries) - len(s.pieces))
+	return s
+}
+
+// listEnd ends a list; beyond says how many were not meant for it from the start.
+func listEnd(beyond int) func(tally) string {
+	return func(left tally) string {
+		if n := left[kindName] + beyond; n > 0 {
+			return fmt.Sprintf("- … and %d more\n\n", n)
+		}
+		return "\n"
+	}
+}
+
+// manyPaths is how many of the attributes that force a replacement are named.
+const manyPaths = 3
+
+// voice is how a format writes what comes from outside.
+type voice struct{ text, code func(string) string }
+
+var (
+	inMarkdown = voice{text, code}
+	inHTML     = voice{htmlText, htmlCode}
+)
+
+// because says why a resource is replaced, destroyed, forgotten or run.
+func (v voice) because(c plumbline.Change) string {
+	if !c.Action.Replaces() {
+		return v.text(c.Remark())
+	}
+	var whats []string
+	for _, a := range c.Attributes {
+		if a.Forces {
+			whats = append(whats, v.turn(a))
+		}
+	}
+	if len(whats) == 0 {
+		for _, p := range c.ReplacePaths {
+			whats = append(whats, v.code(p))
+		}
+	}
+	if len(whats) == 0 {
+		return v.text(c.Remark())
+	}
+	verb := " forces "
+	if len(whats) > 1 {
+		verb = " force "
+	}
+	if n := len(whats) - manyPaths; n > 0 {
+		whats = append(whats[:manyPaths], fmt.Sprintf("%d more", n))
+	}
+	why := strings.Join(whats, ", ") + verb + anew(c.Type)
+	if c.Previous != "" || c.Importing != "" || c.Deposed != "" {
+		c.ReplacePaths, c.Reason = nil, ""
+		why += "; " + v.text(c.Remark())
+	}
+	return why
+}
+
+// anew is "a new db instance" for an aws_db_instance.
+func anew(resourceType string) string {
+	_, noun, ok := strings.Cut(resourceType, "_")
+	if !ok || strings.Trim(noun, "abcdefghijklmnopqrstuvwxyz0123456789_") != "" || len(noun) > 40 {
+		return "a new one"
+	}
+	return "a new " + strings.ReplaceAll(noun, "_", " ")
+}
+
+// shortValue is up to how long a value is shown beside the name of its attribute.
+const shortValue = 40
+
+// turn is an attribute with its values, where they are short.
+func (v voice) turn(a plumbline.Attribute) string {
+	short := func(value string, unknown bool) string {
+		switch {
+		case unknown:
+			return "(known after apply)"
+		case value == "":
+			return "nothing"
+		case len(value) <= shortValue && plumbline.IsJSON(value) && value[0] != '{' && value[0] != '[':
+			return v.code(value)
+		}
+		return ""
+	}
+	out := v.code(a.Path)
+	if a.Sensitive {
+		return out + " " + plumbline.Masked
+	}
+	before, after := short(a.Before, false), short(a.After, a.Unknown)
+	if before == "" || after == "" {
+		return out
+	}
+	return out + " " + before + " → " + after
+}
+
+// remarks are the sections about what a plan does not do, or cannot tell.
+func remarks(parts []part) []*section {
+	failed := &section{open: "**Checks that did not pass**\n"}
+	later := &section{open: "**Checks that can be told only after the apply**\n"}
+	know := &section{open: "**To know**\n"}
+	for _, p := range parts {
+		for _, c := range p.plan.Checks {
+			line := "- " + code(c.Address)
+			into, r := failed, rankCheck
+			if c.Status == plumbline.CheckUnknown {
+				into, r = later, rankInfo
+			} else {
+				line += " " + checkVerb(c.Status)
+			}
+			for i, problem := range c.Problems {
+				line += map[bool]string{true: ": ", false: "; "}[i == 0] + text(problem)
+			}
+			into.add(r, kindName, line+" ("+p.link+")\n")
+		}
+		if len(p.since) == 0 && p.differs != "" {
+			know.add(rankSince, kindName, "- "+p.link+" "+p.earlier+text(p.differs)+"\n")
+		}
+		if p.plan.Errored {
+			know.add(rankCheck, kindName, "- "+p.link+": Terraform could not finish this plan. What is shown of it is not all.\n")
+		}
+		switch n := len(p.plan.Deferred); {
+		case n > 0:
+			know.add(rankInfo, kindName, fmt.Sprintf("- %s: after this apply another plan is needed, for %s that cannot be planned yet.\n", p.link, count(n, "resource")))
+		case p.plan.Partial:
+			know.add(rankInfo, kindName, fmt.Sprintf("- %s: after this apply another plan is needed, to reach all that the configuration asks for.\n", p.link))
+		}
+		if p.plan.NoState && p.plan.HasChanges() {
+			know.add(rankInfo, kindName, fmt.Sprintf("- %s has no state yet: it was never applied here.\n", p.link))
+		}
+	}
+	var out []*section
+	for _, s := range []*section{failed, know, later} {
+		if len(s.pieces) == 0 {
+			continue
+		}
+		s.close = listEnd(0)
+		out = append(out, s)
+	}
+	return out
+}
+
+// classes are the changes of a plan in the order of their danger.
+var classes = []struct {
+	head, body rank
+	kind       kind
+	has        func(plumbline.Action) bool
+}{
+	{rankDestroy, rankReplaced, kindDestroyed, plumbline.Action.Replaces},
+	{rankDestroy, rankDestroyed, kindDestroyed, func(a plumbline.Action) bool { return a == plumbline.ActionDelete }},
+	{rankForget, rankForgotten, kindForgotten, func(a plumbline.Action) bool { return a == plumbline.ActionForget || a == plumbline.ActionForgetCreate }},
+	{rankInvoke, rankInvoked, kindInvoked, func(a plumbline.Action) bool { return a == plumbline.ActionInvoke }},
+	{rankUpdate, rankUpdated, kindChanged, func(a plumbline.Action) bool { return a == plumbline.ActionUpdate }},
+	{rankCreate, rankCreated, kindCreated, func(a plumbline.Action) bool { return a == plumbline.ActionCreate }},
+	{rankMove, rankMoved, kindMoved, func(plumbline.Action) bool { return true }},
+}
+
+// class is the index in classes of an action.
+func class(a plumbline.Action) int {
+	for i, c := range classes {
+		if c.has(a) {
+			return i
+		}
+	}
+	return len(classes) - 1
+}
+
+// byDanger are a plan's changes, the most dangerous first, else in their order.
+func byDanger(changes []plumbline.Change) []*plumbline.Change {
+	out := make([]*plumbline.Change, 0, len(changes))
+	for i := range changes {
+		out = append(out, &changes[i])
+	}
+	slices.SortStableFunc(out, func(a, b *plumbline.Change) int { return class(a.Action) - class(b.Action) })
+	return out
+}
+
+// details are a stack's own sections. where is a link to all of it.
+func (n names) details(p part, where string) []*section {
+	var out []*section
+	folded := func(summary, after string, fill func(s *section)) {
+		s := &section{open: "<details><summary><b>" + htmlText(p.label) + "</b> · " + summary + "</summary>\n\n```diff\n"}
+		fill(s)
+		s.close = func(left tally) string {
+			c := "```\n"
+			if what := missing(left); what != "" {
+				c += "… not shown: " + what + " (" + where + ")\n"
+			}
+			return c + after + "</details>\n\n"
+		}
+		if len(s.pieces) > 0 {
+			out = append(out, s)
+		}
+	}
+	folded(p.earlier+htmlText(p.differs), "", func(s *section) {
+		for i := 0; i < len(p.since); {
+			n := i + 1
+			for n < len(p.since) && (p.since[n].Depth > 0 || p.since[n].Sign == " ") {
+				n++
+			}
+			s.add(rankSince, kindDrifted, diffLines(p.since[i:n]))
+			i = n
+		}
+	})
+	after := ""
+	if p.plan.Truncated {
+		after = "Attributes of some resources are left out because the plan is very large.\n"
+	}
+	after += p.digest
+	folded(htmlText(cmp.Or(says(p.summary, false), "changes")), after, func(s *section) {
+		for _, c := range byDanger(p.plan.Changes) {
+			in := classes[class(c.Action)]
+			unit(s, func() []diff.Line { return diff.Change(*c) }, in.head, in.body, in.kind).named = n[c]
+		}
+		for _, o := range p.plan.Outputs {
+			unit(s, func() []diff.Line { return diff.Output(o) }, rankOutput, rankOutput, kindOutput)
+		}
+	})
+	if n := len(p.plan.Drift); n > 0 {
+		folded("changed outside since the last apply: "+count(n, "resource"), "", func(s *section) {
+			for _, c := range relevantFirst(p.plan) {
+				unit(s, func() []diff.Line { return diff.Change(*c) }, rankDrift, rankDrifted, kindDrifted)
+			}
+		})
+	}
+	if n := len(p.plan.Deferred); n > 0 {
+		folded("left for another plan: "+count(n, "resource"), "", func(s *section) {
+			for _, c := range p.plan.Deferred {
+				unit(s, func() []diff.Line { return diff.Change(c)[:1] }, rankDrift, rankDrifted, kindDeferred)
+			}
+		})
+	}
+	return out
+}
+
+// relevantFirst is what changed outside; first that which the plan would change (back).
+func relevantFirst(p plumbline.Plan) []*plumbline.Change {
+	planned := map[string]bool{}
+	for _, c := range p.Changes {
+		planned[c.Address] = true
+	}
+	var first, rest []*plumbline.Change
+	for i := range p.Drift {
+		if planned[p.Drift[i].Address] {
+			first = append(first, &p.Drift[i])
+		} else {
+			rest = append(rest, &p.Drift[i])
+		}
+	}
+	return append(first, rest...)
+}
+
+// firstBytes is how much of one change stands at its place in the order of danger. The rest of longer ones comes last, so that none of them
+// keeps out all that is behind it.
+const firstBytes = 2 << 10
+
+// unit adds a change: its own line, its attributes, the end of them when there are very many. It returns the first of these pieces.
+func unit(s *section, lay func() []diff.Line, head, body rank, k kind) *piece {
+	var texts [3]string
+	var rest int
+	done := false
+	get := func(i int) func() string {
+		return func() string {
+			if done {
+				return texts[i]
+			}
+			done = true
+			lines := lay()
+			texts[0] = diffLines(lines[:1])
+			var b strings.Builder
+			at := 1
+			for ; at < len(lines); at++ {
+				l := diffLines(lines[at : at+1])
+				if b.Len()+len(l) > firstBytes && at > 1 {
+					break
+				}
+				b.WriteString(l)
+			}
+			texts[1] = b.String()
+			if at < len(lines) {
+				rest = len(lines) - at
+				texts[2] = diffLines(lines[at:])
+			}
+			return texts[i]
+		}
+	}
+	h := &piece{rank: head, kind: k, text: get(0)}
+	b := &piece{rank: body, kind: kindAttributes, text: get(1), of: h}
+	r := &piece{rank: rankRest, kind: kindRest, text: get(2), of: b}
+	b.instead = func() string {
+		if rest == 0 {
+			return ""
+		}
+		return fmt.Sprintf("       … %s\n", countMore(rest, "line"))
+	}
+	s.pieces = append(s.pieces, h, b, r)
+	return h
+}
+
+func countMore(n int, what string) string {
+	if n == 1 {
+		return "1 more " + what
+	}
+	return fmt.Sprintf("%d more %ss", n, what)
+}
+
+// missing says what is not shown, or "".
+func missing(t tally) string {
+	var parts []string
+	say := func(k kind, format string) {
+		if n := t[k]; n > 0 {
+			parts = append(parts, fmt.Sprintf(format, n))
+		}
+	}
+	say(kindDestroyed, "%d destroyed")
+	say(kindForgotten, "%d forgotten")
+	say(kindChanged, "%d changed")
+	say(kindCreated, "%d created")
+	say(kindMoved, "%d moved or imported")
+	if len(parts) > 0 {
+		noun := " resources"
+		if t[kindDestroyed]+t[kindForgotten]+t[kindChanged]+t[kindCreated]+t[kindMoved] == 1 {
+			noun = " resource"
+		}
+		parts = []string{strings.Join(parts, ", ") + noun}
+	}
+	plural := func(k kind, what string) {
+		if n := t[k]; n > 0 {
+			parts = append(parts, count(n, what))
+		}
+	}
+	plural(kindInvoked, "action")
+	plural(kindOutput, "output")
+	plural(kindDrifted, "difference")
+	say(kindDeferred, "%d left for another plan")
+	say(kindAttributes, "the attributes of %d")
+	say(kindRest, "the end of %d")
+	return strings.Join(parts, ", ")
+}
+
+func diffLines(lines []diff.Line) string {
+	var b strings.Builder
+	for _, l := range lines {
+		b.WriteString(diffLine(l) + "\n")
+	}
+	return b.String()
+}
+
+// noteColumn is where remarks stand, behind lines that are shorter.
+const noteColumn = 60
+
+// diffLine is a line of a ```diff block, where forges colour a line by its first character: "!" stands for a change, and what is
+// destroyed is red although a new one comes first. Other signs come second, because forges know them as something else.
+func diffLine(l diff.Line) string {
+	sign, note := l.Sign, l.Note
+	switch sign {
+	case "~":
+		sign = "!"
+	case "+/-":
+		sign, note = "-/+", strings.TrimPrefix(note+"; the new one comes first", "; ")
+	case "+", "-", "-/+", " ", "":
+	default:
+		sign = " " + sign
+	}
+	width := 4
+	if len(sign) >= width {
+		width = len(sign) + 1
+	}
+	s := fmt.Sprintf("%-*s", width, sign) + strings.Repeat("  ", max(l.Depth, 0)) + diff.Clean(l.Text)
+	if note != "" {
+		s = fmt.Sprintf("%-*s # %s", noteColumn, s, diff.Clean(note))
+	}
+	return strings.TrimRight(s, " ")
+}
