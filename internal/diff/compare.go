@@ -17,6 +17,7 @@ type Comparison struct {
 	Different []string // what both do, in another way
 	Truncated bool     // details of one of the plans were left out because of its size
 
+	keyed   bool     // the digests are equal only if they were made with one key
 	unlike  bool     // the digests cannot be compared
 	secret  []string // addresses of what has values that are not shown
 	entries []entry
@@ -39,6 +40,7 @@ func Compare(approved, now plumbline.Plan) Comparison {
 	c := Comparison{
 		Equal:     approved.Digest != "" && approved.Digest == now.Digest && approved.Keyed == now.Keyed,
 		Truncated: approved.Truncated || now.Truncated,
+		keyed:     approved.Keyed && now.Keyed,
 		unlike:    approved.Keyed != now.Keyed,
 	}
 	if c.Equal {
@@ -117,8 +119,10 @@ func (c *Comparison) outputs(approved, now []plumbline.OutputChange) {
 	}
 }
 
-// isHidden reports whether one of the words that stand for a value is there instead of it.
-func isHidden(value string) bool { return value != "" && !plumbline.IsJSON(value) }
+// isHidden reports whether not all of a value is there.
+func isHidden(value string) bool {
+	return value != "" && !plumbline.IsJSON(value) || isMasked(value)
+}
 
 func (e entry) name() string {
 	switch {
@@ -192,6 +196,8 @@ func (c Comparison) invisible() string {
 		return "nothing that is shown differs, but the digests were made in different ways and cannot be compared"
 	case c.Truncated:
 		return "differs only in sensitive values, or in details that were left out because of the size"
+	case c.keyed:
+		return "differs only in sensitive values, in what is too long to be kept, or in the key of the digest"
 	default:
 		return "differs only in sensitive values or in what is too long to be kept"
 	}

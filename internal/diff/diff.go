@@ -38,12 +38,13 @@ const (
 	maxText        = 200 // bytes of a value on one line
 	maxDeleteText  = 80  // likewise where a resource goes away
 	maxNameWidth   = 40  // to which "=" is aligned
-	maxGathered    = 6   // names in the line of what is known after apply
+	maxGathered    = 6   // names in a line that stands for many attributes
 )
 
 const (
 	knownAfterApply = "(known after apply)"
 	forcesNote      = "forces replacement"
+	secretNote      = "only what is sensitive differs"
 	layoutNote      = "only white space or order of keys differs"
 )
 
@@ -86,43 +87,55 @@ func changeLines(c plumbline.Change, most int) []Line {
 	return append([]Line{head}, l.out...)
 }
 
-// attributes lays out the attributes of a resource.
+// attributes lays out the attributes of a resource. What says little is gathered in a line at the end.
 func (l *layout) attributes(list []plumbline.Attribute) {
-	var gathered []string
+	var empty, unknown []string
 	root := &node{}
 	for _, a := range list {
-		if a.Unknown && (l.mode == modeCreate || l.mode == modeReplace && !a.Forces) {
-			gathered = append(gathered, a.Path)
-			continue
+		lf := leafOf(a)
+		switch {
+		case a.Unknown && (l.mode == modeCreate || l.mode == modeReplace && !a.Forces):
+			unknown = append(unknown, a.Path)
+		case l.mode == modeCreate && lf.isEmpty():
+			empty = append(empty, a.Path)
+		default:
+			root.add(a)
 		}
-		root.add(a)
 	}
-	if len(gathered) > 0 {
-		l.max--
+	var last []Line
+	sign := "~"
+	if l.mode == modeCreate {
+		sign = l.only("+")
 	}
+	if len(empty) > 0 {
+		last = append(last, Line{Sign: sign, Depth: 1, Text: "(empty)  " + gather(empty)})
+	}
+	if len(unknown) > 0 {
+		last = append(last, Line{Sign: sign, Depth: 1, Text: knownAfterApply + "  " + gather(unknown)})
+	}
+	l.max -= len(last)
 	root.measure()
 	l.emit(l.children(root, comesAndGoes), 1, false)
 	if l.more > 0 {
 		l.out = append(l.out, Line{Sign: " ", Depth: 1, Text: "… " + quantity(l.more, "more attribute")})
 	}
-	if len(gathered) > 0 {
-		sign := "~"
-		if l.mode == modeCreate {
-			sign = l.only("+")
-		}
-		l.out = append(l.out, Line{Sign: sign, Depth: 1, Text: knownAfterApply + "  " + gather(gathered)})
-		l.told += len(gathered)
-	}
+	l.out = append(l.out, last...)
+	l.told += len(empty) + len(unknown)
 }
 
 // gather names the first of many attributes.
 func gather(paths []string) string {
-	named := make([]string, 0, maxGathered)
-	for _, p := range paths[:min(len(paths), maxGathered)] {
+	var named []string
+	length := 0
+	for _, p := range paths {
 		if p == "" {
 			p = wholeObject
 		}
-		named = append(named, cut(p, maxNameWidth*2))
+		p = cut(p, maxText/2)
+		if length += len(p) + 2; len(named) == maxGathered || len(named) > 0 && length > maxText/2 {
+			break
+		}
+		named = append(named, p)
 	}
 	switch rest := len(paths) - len(named); {
 	case rest > 0:

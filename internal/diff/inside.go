@@ -26,7 +26,7 @@ func (l *layout) documents(before, after string) (value, bool) {
 	case b.key == a.key && before == after:
 		return value{}, false
 	case b.key == a.key:
-		return value{note: note}, true
+		return value{note: unlessMasked(note, before+after)}, true
 	}
 	sub := &layout{mode: modeUpdate, nested: l.nested + 1, max: maxValueLines}
 	return value{text: call, body: sub.document(b, a), end: ")"}, true
@@ -156,12 +156,13 @@ func keys(items []*document) [][16]byte {
 
 // gap adds the elements before[i:iEnd], which are none of after[j:jEnd]. Some may be the same ones, changed.
 func (n *node) gap(before, after *document, i, iEnd, j, jEnd int) {
+	alone := iEnd-i == 1 && jEnd-j == 1
 	search := (iEnd-i)*(jEnd-j) <= maxPairs
 	for ; i < iEnd; i++ {
 		old := before.items[i]
 		found := -1
 		if search {
-			found = nearest(old, after.items[j:jEnd])
+			found = nearest(old, after.items[j:jEnd], alone)
 		}
 		if found < 0 {
 			n.below(before.at(i), goes).all(old, goes)
@@ -210,9 +211,9 @@ func hint(d *document) string {
 	return name + " " + quote(is)
 }
 
-// nearest finds what became of an element of a list: the object with the same identity, else the one that has at least half of its members.
-// It returns -1 if there is none.
-func nearest(old *document, among []*document) int {
+// nearest finds what became of an element of a list: the object with the same identity, else the one that has at least half of its members
+// or, where one alone stands in for another, one of them and the same names. It returns -1 if there is none.
+func nearest(old *document, among []*document, alone bool) int {
 	if old.kind != '{' {
 		return -1
 	}
@@ -228,7 +229,7 @@ func nearest(old *document, among []*document) int {
 		case name != "" || otherName != "":
 			continue
 		}
-		if same := old.inCommon(d); same > most && 2*same >= len(old.items) {
+		if same := old.inCommon(d); same > most && (2*same >= len(old.items) || alone && old.sameNames(d)) {
 			best, most = i, same
 		}
 	}
@@ -248,4 +249,9 @@ func (d *document) inCommon(other *document) int {
 		}
 	}
 	return n
+}
+
+// sameNames reports whether the members of both have the same names.
+func (d *document) sameNames(other *document) bool {
+	return slices.Equal(slices.Sorted(slices.Values(d.names)), slices.Sorted(slices.Values(other.names)))
 }

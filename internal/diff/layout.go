@@ -128,6 +128,7 @@ func summary(n *node) string {
 // emit lays out the rows of one block. Forced is set where the block's own line says already that it forces a replacement.
 func (l *layout) emit(rows []row, depth int, forced bool) {
 	slices.SortStableFunc(rows, func(a, b row) int { return cmp.Compare(l.rank(a), l.rank(b)) })
+	twins(rows)
 	width := 0
 	for _, r := range rows {
 		if n := utf8.RuneCountInString(r.label); n <= maxNameWidth && (r.leaf != nil || r.text != "") {
@@ -143,6 +144,29 @@ func (l *layout) emit(rows []row, depth int, forced bool) {
 		default:
 			l.block(r, depth, forced)
 		}
+	}
+}
+
+// maxTwin is how much may be in a block that is compared with the blocks beside it.
+const maxTwin = 100
+
+// twins puts a block on one line when the same is in one above it: providers repeat all tags in tags_all.
+func twins(rows []row) {
+	above := map[string]string{}
+	for i := range rows {
+		r := &rows[i]
+		if r.leaf != nil || r.text != "" || r.node.step.kind != member || r.node.size < 2 || r.node.size > maxTwin {
+			continue
+		}
+		content, ok := r.node.content(nil)
+		if !ok {
+			continue
+		}
+		if label, ok := above[string(content)]; ok {
+			r.text = "(same as " + label + ")"
+			continue
+		}
+		above[string(content)] = shortName(r.label)
 	}
 }
 
@@ -172,10 +196,12 @@ func recognition(r row) int {
 		return 10
 	case r.leaf != nil && len(r.leaf.before) <= maxDeleteText/2 && r.leaf.before != "null" && r.leaf.before != `""`:
 		return 11
-	case r.leaf != nil || r.text != "":
+	case r.leaf != nil && !r.leaf.isEmpty() || r.text != "":
 		return 12
-	default:
+	case r.leaf == nil:
 		return 13
+	default:
+		return 14
 	}
 }
 

@@ -1,6 +1,9 @@
 package diff
 
 import (
+	"fmt"
+	"strings"
+
 	"github.com/plumbline/plumbline/internal/plumbline"
 )
 
@@ -22,11 +25,28 @@ type leaf struct {
 	exact         bool // null is a value like others; without it, it is as good as nothing
 }
 
+func leafOf(a plumbline.Attribute) leaf {
+	return leaf{before: a.Before, after: a.After, sensitive: a.Sensitive, unknown: a.Unknown, forces: a.Forces}
+}
+
 func (l leaf) absentBefore() bool { return l.before == "" || !l.exact && l.before == "null" }
 
 func (l leaf) absentAfter() bool {
 	return !l.unknown && (l.after == "" || !l.exact && l.after == "null")
 }
+
+// isEmpty reports whether an empty list or object comes or goes.
+func (l leaf) isEmpty() bool {
+	switch v := l.before + l.after; v {
+	case "[]", "{}", "null":
+		return !l.unknown && !l.forces
+	default:
+		return false
+	}
+}
+
+// isMasked reports whether something sensitive was taken out of a value.
+func isMasked(value string) bool { return strings.Contains(value, plumbline.Masked) }
 
 // node is a place in a resource, or in a document, at or below which something changes.
 type node struct {
@@ -51,7 +71,6 @@ type nodeKey struct {
 
 // add puts an attribute where it belongs. Elements of a list that came and that went stand beside each other, whatever their index.
 func (n *node) add(a plumbline.Attribute) {
-	lf := leaf{before: a.Before, after: a.After, sensitive: a.Sensitive, unknown: a.Unknown, forces: a.Forces}
 	whole := sideOf(a)
 	for _, s := range split(a.Path) {
 		at := comesAndGoes
@@ -60,7 +79,7 @@ func (n *node) add(a plumbline.Attribute) {
 		}
 		n = n.kid(s, at)
 	}
-	n.leaves = append(n.leaves, lf)
+	n.leaves = append(n.leaves, leafOf(a))
 }
 
 // sideOf tells on which side of a list, or of what else comes or goes as a whole, an attribute is.
@@ -108,6 +127,25 @@ func (n *node) measure() {
 		n.forcing += k.forcing
 		n.unknown += k.unknown
 	}
+}
+
+// content appends all that is in n. It reports false when that may be different although it looks the same.
+func (n *node) content(dst []byte) ([]byte, bool) {
+	for _, lf := range n.leaves {
+		if lf.unknown || lf.sensitive || isMasked(lf.before) || isMasked(lf.after) {
+			return nil, false
+		}
+		dst = fmt.Appendf(dst, "=%q%q%t", lf.before, lf.after, lf.forces)
+	}
+	for _, k := range n.kids {
+		dst = fmt.Appendf(dst, "%d%q%d/%d{", k.step.kind, k.step.name, k.step.index, k.side)
+		var ok bool
+		if dst, ok = k.content(dst); !ok {
+			return nil, false
+		}
+		dst = append(dst, '}')
+	}
+	return dst, true
 }
 
 // isList reports whether all that is below n are elements.

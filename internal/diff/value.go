@@ -24,10 +24,13 @@ func (l *layout) value(lf leaf, s side) value {
 		if lf.absentBefore() {
 			return value{text: knownAfterApply}
 		}
-		return value{text: oneLine(lf.before, maxText) + " -> " + knownAfterApply}
+		return value{text: oneLine(lf.before, maxDeleteText) + " -> " + knownAfterApply}
 	}
 	if lf.before == plumbline.Masked && lf.after == plumbline.Masked {
 		return value{text: plumbline.Masked, note: "changed"}
+	}
+	if lf.before == lf.after && lf.before != "" {
+		return value{text: oneLine(lf.before, maxText), note: secretNote}
 	}
 	before, beforeIsText := unquote(lf.before)
 	after, afterIsText := unquote(lf.after)
@@ -47,7 +50,7 @@ func (l *layout) value(lf leaf, s side) value {
 	case lf.absentAfter() && (s == goes || lf.exact):
 		return value{text: oneLine(lf.before, maxText)}
 	case sameDocument(lf.before, lf.after):
-		return value{note: layoutNote}
+		return value{note: unlessMasked(layoutNote, lf.before+lf.after)}
 	default:
 		return value{text: oneLine(lf.before, maxText) + " -> " + oneLine(lf.after, maxText)}
 	}
@@ -57,6 +60,14 @@ func (l *layout) value(lf leaf, s side) value {
 func sameDocument(before, after string) bool {
 	b, a := parseJSON(before), parseJSON(after)
 	return before != after && b != nil && a != nil && b.key == a.key
+}
+
+// unlessMasked is the remark that only the layout of two texts differs, or what can still be said when parts of them are masked.
+func unlessMasked(note, texts string) string {
+	if isMasked(texts) {
+		return note + ", or what is sensitive"
+	}
+	return note
 }
 
 // oneLine is a value, JSON or not, on one line.
