@@ -18,6 +18,7 @@ type part struct {
 	plan    plumbline.Plan
 	summary plumbline.Summary
 	named   []plumbline.Named // when the plan itself is not there any more
+	lost    bool              // there was a plan with changes
 	done    bool              // it was applied
 	digest  string            // a line about it
 	since   []diff.Line
@@ -198,7 +199,7 @@ func (v voice) turn(a plumbline.Attribute) string {
 	return out + " " + before + " → " + after
 }
 
-// remarks are the sections about what a plan does not do, or cannot tell.
+// remarks are the sections about what a plan does not do, or cannot tell. No item begins with a name: some take "- [x](" for a box to tick.
 func remarks(parts []part) []*section {
 	failed := &section{open: "**Checks that did not pass**\n"}
 	later := &section{open: "**Checks that can be told only after the apply**\n"}
@@ -218,19 +219,22 @@ func remarks(parts []part) []*section {
 			into.add(r, kindName, line+" ("+p.link+")\n")
 		}
 		if len(p.since) == 0 && p.differs != "" {
-			know.add(rankSince, kindName, "- "+p.link+" "+p.earlier+text(p.differs)+"\n")
+			know.add(rankSince, kindName, "- Stack "+p.link+" "+p.earlier+text(p.differs)+"\n")
+		}
+		if p.lost {
+			know.add(rankInfo, kindName, "- Stack "+p.link+": the plan is not kept any more. What it counted is.\n")
 		}
 		if p.plan.Errored {
-			know.add(rankCheck, kindName, "- "+p.link+": Terraform could not finish this plan. What is shown of it is not all.\n")
+			know.add(rankCheck, kindName, "- Stack "+p.link+": Terraform could not finish this plan. What is shown of it is not all.\n")
 		}
 		switch n := len(p.plan.Deferred); {
 		case n > 0:
-			know.add(rankInfo, kindName, fmt.Sprintf("- %s: after this apply another plan is needed, for %s that cannot be planned yet.\n", p.link, count(n, "resource")))
+			know.add(rankInfo, kindName, fmt.Sprintf("- Stack %s: after this apply another plan is needed, for %s that cannot be planned yet.\n", p.link, count(n, "resource")))
 		case p.plan.Partial:
-			know.add(rankInfo, kindName, fmt.Sprintf("- %s: after this apply another plan is needed, to reach all that the configuration asks for.\n", p.link))
+			know.add(rankInfo, kindName, fmt.Sprintf("- Stack %s: after this apply another plan is needed, to reach all that the configuration asks for.\n", p.link))
 		}
 		if p.plan.NoState && p.plan.HasChanges() {
-			know.add(rankInfo, kindName, fmt.Sprintf("- %s has no state yet: it was never applied here.\n", p.link))
+			know.add(rankInfo, kindName, fmt.Sprintf("- Stack %s has no state yet: it was never applied here.\n", p.link))
 		}
 	}
 	var out []*section

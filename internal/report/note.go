@@ -115,6 +115,7 @@ func partOf(d NoteData, r NoteRow) part {
 	}
 	if r.Run.Plan != nil {
 		p.named, p.summary = r.Run.Plan.Destroy, r.Run.Plan.Summary
+		p.lost = r.Run.Plan.Changes && !r.Plan.HasChanges()
 		p.digest = "Digest " + code(plumbline.ShortDigest(r.Run.Plan.Digest)) + "\n"
 	}
 	return p

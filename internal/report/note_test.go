@@ -121,6 +121,23 @@ func TestNoteGolden(t *testing.T) {
 	golden(t, "merged.md", Note(merged, Marker("infra", "42"), 65536))
 }
 
+// TestNoteWithoutPlan: plans are kept shorter than merge requests live. What is destroyed is still named.
+func TestNoteWithoutPlan(t *testing.T) {
+	d := rich()
+	for i := range d.Rows {
+		d.Rows[i].Plan = plumbline.Plan{}
+	}
+	got := Note(d, Marker("infra", "42"), 65536)
+	for _, want := range []string{
+		"- `aws_db_instance.main`: `storage_encrypted` forces a new one (", "- `aws_db_proxy.reader[\"eu`&#124;`1\"]`: tainted", "- `aws_eip.old`: not in the configuration any more (",
+		"the plan is not kept any more",
+	} {
+		if !strings.Contains(got, want) {
+			t.Errorf("no %q in\n%s", want, got)
+		}
+	}
+}
+
 func TestTextGolden(t *testing.T) {
 	plans := namedOf(rich())
 	plans[2].DigestKey, plans[2].Next = true, "Nothing was changed."
