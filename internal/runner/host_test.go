@@ -20,6 +20,7 @@ import (
 	"github.com/plumbline/plumbline/internal/plumbline"
 	"github.com/plumbline/plumbline/internal/redact"
 	"github.com/plumbline/plumbline/internal/testenv"
+	"github.com/plumbline/plumbline/internal/tfplan"
 )
 
 func TestKilledDaemon(t *testing.T) {
@@ -373,16 +374,18 @@ func TestLeftOf(t *testing.T) {
 	t.Parallel()
 	p := process{pid: 25, start: 1000}
 	ours, other := []string{"PATH=/bin", "HOME=/work/7/home"}, []string{"HOME=/work/71/home"}
-	env := map[int][]string{30: ours, 31: ours, 32: other, 33: ours, 34: ours}
+	env := map[int][]string{30: ours, 31: ours, 32: other, 33: ours, 34: ours, 36: {""}}
 	members := []stat{
 		{pid: 30, session: 25, start: 1001},
 		{pid: 31, session: 25, start: 1002, zombie: true},
 		{pid: 32, session: 25, start: 1003}, // of somebody who has the number now
 		{pid: 33, session: 25, start: 999},  // older than the run
 		{pid: 34, session: 26, start: 1004}, // another session
+		{pid: 35, session: 25, start: 1005}, // somebody else's: its environment cannot be read
+		{pid: 36, session: 25, start: 1006}, // just ending
 	}
 	environ := func(pid int) []string { return env[pid] }
-	if got := leftOf(p, "/work/7", members, environ); !slices.Equal(got, []int{30}) {
+	if got := leftOf(p, "/work/7", members, environ); !slices.Equal(got, []int{30, 36}) {
 		t.Errorf("leftOf = %v", got)
 	}
 	if got := leftOf(p, "/work/7", append(members, stat{pid: 25, session: 25, start: 2000}), environ); got != nil {
@@ -403,8 +406,8 @@ func TestMaskJSON(t *testing.T) {
 		`not JSON pa"ss\word`:                             `not JSON (sensitive)`,
 		plumbline.Masked:                                  plumbline.Masked,
 	} {
-		if got := maskJSON(m, in); got != want {
-			t.Errorf("maskJSON(%s) = %s; want %s", in, got, want)
+		if got := tfplan.MaskJSON(in, m.String); got != want {
+			t.Errorf("MaskJSON(%s) = %s; want %s", in, got, want)
 		}
 	}
 }

@@ -1,7 +1,6 @@
 package runner
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"path"
@@ -12,6 +11,7 @@ import (
 	"github.com/plumbline/plumbline/internal/plumbline"
 	"github.com/plumbline/plumbline/internal/redact"
 	"github.com/plumbline/plumbline/internal/terraform"
+	"github.com/plumbline/plumbline/internal/tfplan"
 )
 
 // journal writes down what Terraform says: masked, for people and for machines. Nothing it does fails, since a Terraform whose
@@ -84,7 +84,7 @@ func (j *journal) line(b []byte) {
 		}
 		return
 	}
-	_, _ = io.WriteString(j.events, maskJSON(j.mask, string(b))+"\n")
+	_, _ = io.WriteString(j.events, tfplan.MaskJSON(string(b), j.mask.String)+"\n")
 	if e.Done != nil {
 		j.created = append(j.created, plumbline.Created{Address: j.mask.String(e.Done.Address), Action: e.Done.Action, ID: j.mask.String(e.Done.ID)})
 	}
@@ -170,88 +170,4 @@ func render(d plumbline.Diagnostic) string {
 		b.WriteString("  " + strings.TrimRight(line, "\n") + "\n")
 	}
 	return b.String()
-}
-
-// maskPlan masks every text of a plan in which a secret can turn up that the plan does not mark as sensitive.
-func maskPlan(m *redact.Masker, p *plumbline.Plan) {
-	for _, list := range [][]plumbline.Change{p.Changes, p.Drift} {
-		for i := range list {
-			c := &list[i]
-			for _, s := range []*string{&c.Address, &c.Previous, &c.Importing} {
-				*s = m.String(*s)
-			}
-			for k := range c.ReplacePaths {
-				c.ReplacePaths[k] = m.String(c.ReplacePaths[k])
-			}
-			maskAttributes(m, c.Attributes)
-		}
-	}
-	for i := range p.Outputs {
-		o := &p.Outputs[i]
-		o.Before, o.After = maskJSON(m, o.Before), maskJSON(m, o.After)
-	}
-}
-
-func maskAttributes(m *redact.Masker, list []plumbline.Attribute) {
-	for i := range list {
-		a := &list[i]
-		a.Path, a.Before, a.After = m.String(a.Path), maskJSON(m, a.Before), maskJSON(m, a.After)
-	}
-}
-
-func maskDifferences(m *redact.Masker, list []plumbline.Difference) {
-	for i := range list {
-		list[i].Address = m.String(list[i].Address)
-		maskAttributes(m, list[i].Attributes)
-	}
-}
-
-// maskJSON masks the strings inside a JSON text: a string that holds JSON or quoted text itself has its secrets escaped twice, which masking
-// the text as it is would not find. What is not JSON is masked as text.
-func maskJSON(m *redact.Masker, text string) string {
-	if text == "" {
-		return ""
-	}
-	dec := json.NewDecoder(strings.NewReader(text))
-	dec.UseNumber()
-	var v any
-	if err := dec.Decode(&v); err != nil || dec.More() {
-		return m.String(text)
-	}
-	v, changed := maskValue(m, v)
-	if !changed {
-		return m.String(text) // a secret may still be a number, or reach across strings
-	}
-	var b strings.Builder
-	enc := json.NewEncoder(&b)
-	enc.SetEscapeHTML(false)
-	if err := enc.Encode(v); err != nil {
-		return plumbline.Masked // cannot be: v came from a decoder
-	}
-	return m.String(strings.TrimSuffix(b.String(), "\n"))
-}
-
-func maskValue(m *redact.Masker, v any) (masked any, changed bool) {
-	switch v := v.(type) {
-	case string:
-		s := m.String(v)
-		return s, s != v
-	case []any:
-		for i := range v {
-			var c bool
-			v[i], c = maskValue(m, v[i])
-			changed = changed || c
-		}
-	case map[string]any:
-		for k, e := range v {
-			e, c := maskValue(m, e)
-			if name := m.String(k); name != k {
-				delete(v, k)
-				k, c = name, true
-			}
-			v[k] = e
-			changed = changed || c
-		}
-	}
-	return v, changed
 }

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/plumbline/plumbline/internal/plumbline"
+	"github.com/plumbline/plumbline/internal/redact"
 	"github.com/plumbline/plumbline/internal/terraform"
 	"github.com/plumbline/plumbline/internal/tfplan"
 )
@@ -97,9 +98,9 @@ func (c *child) makePlan(ctx context.Context) (plumbline.Outcome, error) {
 			return plumbline.Outcome{}, err
 		}
 		out.Differences, out.Unapplied = tfplan.Classify(full, stored)
-		maskDifferences(c.j.masker(), out.Differences)
+		tfplan.MaskDifferences(out.Differences, c.j.masker().String)
 	}
-	maskPlan(c.j.masker(), &full)
+	tfplan.Mask(&full, c.j.masker().String)
 	return out, nil
 }
 
@@ -120,7 +121,7 @@ func (c *child) planOnce(ctx context.Context, dir *terraform.Dir, o terraform.Pl
 	}
 	var readErr error
 	err := dir.Show(ctx, o.Out, func(r io.Reader) error {
-		p, readErr = tfplan.Read(r, tfplan.Options{Key: c.DigestKey, Secrets: func(s string) {
+		p, readErr = tfplan.Read(r, tfplan.Options{Key: c.DigestKey, SecretName: redact.SecretName, SecretValue: redact.SecretValue, Secrets: func(s string) {
 			if len(s) >= minSensitive && len(c.sensitive) < maxSensitives && !seen[s] {
 				seen[s] = true
 				c.sensitive = append(c.sensitive, s)

@@ -166,14 +166,18 @@ func leftOf(p process, dir string, all []stat, environ func(pid int) []string) [
 		if s.pid == p.pid && !s.zombie {
 			return nil
 		}
-		if s.session == p.pid && !s.zombie && s.start >= p.start && slices.Contains(environ(s.pid), "HOME="+filepath.Join(dir, homeDir)) {
+		if s.session != p.pid || s.zombie || s.start < p.start {
+			continue
+		}
+		// One that is just ending has given its memory back, its environment with it, before it is a zombie: it is waited for.
+		if env := environ(s.pid); slices.Equal(env, []string{""}) || slices.Contains(env, "HOME="+filepath.Join(dir, homeDir)) {
 			pids = append(pids, s.pid)
 		}
 	}
 	return pids
 }
 
-// environ is what a process was started with; nil: it has ended, or is somebody else's.
+// environ is what a process was started with; nil: it has ended, or is somebody else's; one empty string: it is just ending.
 func environ(pid int) []string {
 	b, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/environ")
 	if err != nil {

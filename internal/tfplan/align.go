@@ -25,7 +25,8 @@ const nowhere = -1
 // was removed at a place is paired with what was added there:
 //   - one with one, if they are of one kind or the new one is not known yet;
 //   - of more, objects with objects and arrays with arrays, in order and so that the pairs have most in common (see similar);
-//     not those that have nothing in common and different names;
+//   - no objects that differ in much and have little in common (a rule for another port from elsewhere is another rule), or nothing and
+//     different names; unless they are all there is;
 //   - no other scalars: three names that are others now are three removed and three added.
 func (w *walker) align(before, after, unknown [][]byte) []pair {
 	n, m := len(before), max(len(after), len(unknown))
@@ -38,7 +39,7 @@ func (w *walker) align(before, after, unknown [][]byte) []pair {
 	}
 	removed, added := n-head-tail, m-head-tail
 	switch {
-	case removed == 1 && added == 1, // one has changed
+	case removed == 1 && added == 1 && (n == 1 && m == 1 || w.alike(before[head], at(after, head), at(unknown, head))), // one has changed
 		tail == 0 && (removed == 0 || added == 0), // the end has
 		removed+added > maxAligned:
 		return nil
@@ -129,7 +130,7 @@ func (g *gap) close() {
 		g.single(g.removed, g.added)
 	case g.removed == 1 && g.added == 1:
 		b, a := g.before[g.firstRemoved], at(g.after, g.firstAdded)
-		if isTrue(at(g.unknown, g.firstAdded)) || kindOf(b) == kindOf(a) || isBool(kindOf(b)) && isBool(kindOf(a)) {
+		if g.w.alike(b, a, at(g.unknown, g.firstAdded)) {
 			g.both()
 		}
 		g.single(g.removed, g.added)
@@ -208,7 +209,8 @@ func (g *gap) best() {
 // similar tells how much two elements have in common, from 0 to 1, and whether they can be a pair at all. Of objects it is the share
 // of the members that are spelled alike; one called id, key or name counts for three, one that says nothing (null,
 // false, or empty on both sides) or is not known yet for none. Of arrays it is the share of their elements at the same index.
-// Objects with nothing in common cannot be a pair if one of those three differs.
+// Objects cannot be a pair that differ in three members or more and have less than a third in common, or that have nothing in common
+// and different names.
 func (g *gap) similar(before, after int) (share float64, ok bool) {
 	b, a, u := g.before[before], at(g.after, after), at(g.unknown, after)
 	kind := kindOf(b)
@@ -224,11 +226,24 @@ func (g *gap) similar(before, after int) (share float64, ok bool) {
 	}
 }
 
+// alike reports whether two elements that are all there is at a place are one that has changed.
+func (w *walker) alike(before, after, unknown []byte) bool {
+	kb, ka := kindOf(before), kindOf(after)
+	switch {
+	case isTrue(unknown):
+		return true
+	case kb == object && ka == object:
+		_, ok := w.similarObjects(before, after, unknown)
+		return ok
+	}
+	return kb == ka || isBool(kb) && isBool(ka)
+}
+
 func (w *walker) similarObjects(before, after, unknown []byte) (share float64, ok bool) {
 	base := len(w.members)
 	b, a, u := w.split(before), w.split(after), w.split(unknown)
 	defer func() { w.members = w.members[:base] }()
-	equal, all, named := 0, 0, false
+	equal, all, different, named := 0, 0, 0, false
 	for {
 		name, ok := first(b, a)
 		if !ok {
@@ -247,9 +262,12 @@ func (w *walker) similarObjects(before, after, unknown []byte) (share float64, o
 		all += weight
 		if bytes.Equal(x, y) {
 			equal += weight
+		} else {
+			different++
 		}
 	}
-	return float64(equal) / float64(max(all, 1)), equal > 0 || !named
+	share = float64(equal) / float64(max(all, 1))
+	return share, (equal > 0 || !named) && (different < 3 || share >= 1.0/3)
 }
 
 func (w *walker) similarArrays(before, after []byte) float64 {

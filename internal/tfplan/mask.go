@@ -66,6 +66,13 @@ func maskedPrefix(path, prefix string) int {
 	return len(prefix)
 }
 
+// MaskJSON masks the strings and numbers in a JSON text, in strings that hold JSON inside that, too; then what is left as a text. What is not JSON
+// is masked as a text.
+func MaskJSON(text string, mask func(string) string) string {
+	text, _ = maskJSON(text, mask, maxNested)
+	return mask(text)
+}
+
 // maskValue masks a value of an attribute or output. The result is JSON if the value was, or plumbline.Masked.
 func maskValue(value string, mask func(string) string) string {
 	if !plumbline.IsJSON(value) {
@@ -106,11 +113,13 @@ func maskJSON(text string, mask func(string) string, nested int) (masked string,
 func maskIn(v any, mask func(string) string, nested int) (masked any, changed bool) {
 	switch v := v.(type) {
 	case string:
-		s := v
-		if begin := strings.TrimLeft(v, " \t\r\n"); nested > 0 && begin != "" && (begin[0] == '{' || begin[0] == '[') {
-			s, _ = maskJSON(v, mask, nested-1)
+		s := mask(v) // before what is inside: all of it may be one secret, which is not to be found any more once a part is masked
+		if begin := strings.TrimLeft(s, " \t\r\n"); nested > 0 && begin != "" && (begin[0] == '{' || begin[0] == '[') {
+			var changed bool
+			if s, changed = maskJSON(s, mask, nested-1); changed {
+				s = mask(s)
+			}
 		}
-		s = mask(s)
 		return s, s != v
 	case json.Number:
 		if s := mask(v.String()); s != v.String() {

@@ -34,9 +34,13 @@ type Options struct {
 	// resources, data sources, outputs, actions and the root module's variables. The same value may come many times.
 	Secrets func(string)
 
-	// SecretName, if not nil, reports whether the name of a variable, or of something inside one, is that of a secret. Secrets is
-	// then told the strings under it even if the configuration does not mark the variable as sensitive.
+	// SecretName, if not nil, reports whether a name is that of a secret. Secrets is then told the strings under it, though nothing marks
+	// them as sensitive: of a variable, of a changed attribute, of the "value" beside a "name" or "key", of what is inside a string that
+	// holds JSON, and of lines in a text such as `export DB_PASSWORD=…` or `password: …`.
 	SecretName func(name string) bool
+
+	// SecretValue, if not nil, reports whether a string under such a name is worth telling: "true" is no secret.
+	SecretValue func(value string) bool
 
 	// MaxAttributes is how many attributes are kept for Changes, as many again for Drift, and as many again for Deferred; those
 	// of what is destroyed or replaced come first. Default DefaultMaxAttributes; negative: none. When some were left out, the
@@ -77,7 +81,6 @@ func Read(in io.Reader, o Options) (plumbline.Plan, error) {
 		deferred:   keeper{max: space},
 		outputRoom: space.bytes,
 		checkRoom:  space.bytes,
-		variables:  variables{isSecret: o.SecretName},
 		checks:     map[plumbline.CheckStatus]int{},
 		words:      map[string]string{},
 	}

@@ -290,7 +290,6 @@ func (r *reader) addCheck(c plumbline.Check) {
 // variables are the values of the root module's variables, which the plan holds in clear, until the configuration tells which
 // of them are sensitive.
 type variables struct {
-	isSecret  func(name string) bool // may be nil
 	values    map[string][]byte
 	size      int
 	sensitive map[string]bool
@@ -308,9 +307,7 @@ func (r *reader) variable(name []byte) error {
 			return err
 		}
 		vars := &r.variables
-		if vars.isSecret != nil {
-			r.walker.tellNamed(key, v, vars.isSecret)
-		}
+		r.walker.tellNamed(key, v)
 		if vars.sensitive[key] || vars.size+len(v) > maxVariables {
 			r.walker.tell(v)
 			return nil

@@ -1,14 +1,18 @@
 package tfplan
 
+import (
+	"bytes"
+
+	"github.com/go-json-experiment/json/jsontext"
+)
+
 // The functions in this file tell the caller about sensitive values.
 
 // minSecret is the length in bytes from which a sensitive value is told: to mask "1" or "no" would destroy a log.
 const minSecret = 4
 
 // tell reports the strings and numbers in a sensitive value.
-func (w *walker) tell(v []byte) { w.tellAll(v, true) }
-
-func (w *walker) tellAll(v []byte, numbers bool) {
+func (w *walker) tell(v []byte) {
 	if w.secrets == nil {
 		return
 	}
@@ -18,32 +22,114 @@ func (w *walker) tellAll(v []byte, numbers bool) {
 			w.secrets(string(s))
 		}
 	case number:
-		if numbers && len(v) >= minSecret {
+		if len(v) >= minSecret {
 			w.secrets(string(v))
 		}
 	case object:
 		for _, m := range appendMembers(nil, v) {
-			w.tellAll(m.value, numbers)
+			w.tell(m.value)
 		}
 	case array:
 		for _, e := range appendElements(nil, v) {
-			w.tellAll(e, numbers)
+			w.tell(e)
 		}
 	}
 }
 
-// tellNamed reports the strings in a value under names that are those of secrets. Its own name is one of them. A number is not told:
+// isSecret reports whether a name is that of a secret.
+func (w *walker) isSecret(name []byte) bool {
+	if w.secretName == nil || w.secrets == nil || len(name) == 0 {
+		return false
+	}
+	is, ok := w.names[string(name)]
+	if !ok {
+		if is = w.secretName(string(name)); len(w.names) > 10_000 { // not names at all
+			clear(w.names)
+		}
+		w.names[string(name)] = is
+	}
+	return is
+}
+
+// tellValue reports a string that stands under the name of a secret.
+func (w *walker) tellValue(s []byte) {
+	if len(s) >= minSecret && (w.secretValue == nil || w.secretValue(string(s))) {
+		w.secrets(string(s))
+	}
+}
+
+// tellNamed reports the strings in a value under names that are those of secrets, its own name included. A number is not told:
 // token_ttl = 3600 is no secret.
-func (w *walker) tellNamed(name string, v []byte, isSecret func(string) bool) {
-	if isSecret(name) {
-		w.tellAll(v, false)
-		return
+func (w *walker) tellNamed(name string, v []byte) {
+	if w.secretName != nil && w.secrets != nil {
+		w.tellInside([]byte(name), v, false, 0)
 	}
-	for _, m := range appendMembers(nil, v) {
-		w.tellNamed(string(m.name), m.value, isSecret)
+}
+
+// maxInside is how deep JSON in strings of JSON in strings … is looked into.
+const maxInside = 4
+
+// tellInside is tellNamed. under: something around v has the name of a secret.
+func (w *walker) tellInside(name, v []byte, under bool, depth int) {
+	switch kindOf(v) {
+	case str:
+		w.tellText(name, v, under, depth)
+	case object:
+		under = under || w.isSecret(name)
+		members := appendMembers(nil, v)
+		w.tellPair(members)
+		for _, m := range members {
+			w.tellInside(m.name, m.value, under, depth)
+		}
+	case array:
+		for _, e := range appendElements(nil, v) {
+			w.tellInside(name, e, under, depth)
+		}
 	}
-	for _, e := range appendElements(nil, v) {
-		w.tellNamed("", e, isSecret)
+}
+
+// tellText looks at a string: at its name, then at what is inside.
+func (w *walker) tellText(name, v []byte, under bool, depth int) {
+	s := text(v)
+	switch {
+	case under || w.isSecret(name):
+		w.tellValue(s)
+	case len(s) <= minSecret || len(s) > maxValue:
+	case (s[0] == '{' || s[0] == '[') && depth < maxInside && jsontext.Value(s).IsValid() && !tooDeep(s):
+		w.tellInside(nil, bytes.TrimSpace(s), false, depth+1)
+	case bytes.IndexByte(s, '\n') >= 0:
+		w.tellLines(s)
+	}
+}
+
+// tellLines reports the values of lines that give something the name of a secret, as shells, YAML, TOML and INI files do.
+func (w *walker) tellLines(s []byte) {
+	for line := range bytes.Lines(s) {
+		i := bytes.IndexAny(line, ":=")
+		if i <= 0 {
+			continue
+		}
+		name := bytes.Trim(line[:i], " \t\"'")
+		name = name[bytes.LastIndexAny(name, " \t\"'")+1:]
+		if w.isSecret(name) {
+			w.tellValue(bytes.Trim(line[i+1:], " \t\r\n\"',;=:"))
+		}
+	}
+}
+
+// tellPair reports the "value" of an object whose "name" or "key" is that of a secret, as environments of containers have them.
+func (w *walker) tellPair(members []member) {
+	var name, value []byte
+	for _, m := range members {
+		switch string(m.name) {
+		case "name", "key", "Name", "Key":
+			name = m.value
+		case "value", "Value":
+			value = m.value
+		}
+	}
+	if kindOf(name) == str && kindOf(value) == str && w.isSecret(text(name)) {
+		w.tellValue(text(value))
 	}
 }
 

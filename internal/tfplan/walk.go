@@ -47,6 +47,10 @@ type walker struct {
 	mac     hash.Hash
 	secrets func(string) // may be nil
 
+	secretName, secretValue func(string) bool // may be nil
+	names                   map[string]bool   // what secretName said
+	name                    []byte            // of the attribute where the walk is
+
 	recording bool   // whether entries go to the record
 	record    []byte // the digest's record of this change
 	keyed     bool   // there is an HMAC in it
@@ -74,14 +78,16 @@ func newWalker(o Options) *walker {
 		key = make([]byte, sha256.Size)
 		rand.Read(key) // never fails, by its documentation
 	}
-	return &walker{mac: hmac.New(sha256.New, key), secrets: o.Secrets}
+	return &walker{
+		mac: hmac.New(sha256.New, key), secrets: o.Secrets, secretName: o.SecretName, secretValue: o.SecretValue, names: map[string]bool{},
+	}
 }
 
 // begin forgets the change before.
 func (w *walker) begin(recording bool, space room, replaces []string) {
 	w.recording, w.record, w.keyed = recording, w.record[:0], false
 	w.listing, w.list, w.room, w.dropped, w.replaces, w.aligned = true, nil, space, false, replaces, false
-	w.path, w.wholly = w.path[:0], 0
+	w.path, w.wholly, w.name = w.path[:0], 0, nil
 }
 
 // resource walks over all of a resource.
@@ -110,6 +116,13 @@ func (w *walker) walk(p place) {
 		w.entry()
 		w.plain(p.before)
 		w.plain(p.after)
+		if w.secretName != nil && w.secrets != nil {
+			for _, v := range [][]byte{p.before, p.after} {
+				if kindOf(v) == str {
+					w.tellText(w.name, v, false, 0)
+				}
+			}
+		}
 		shown := isShown(p.before, nil) || isShown(p.after, p.unknown) || w.wholly == len(w.path) && !isContainer(kb) && !isContainer(ka)
 		if len(w.path) > 0 && shown && w.hasRoom() {
 			w.attribute(plumbline.Attribute{Before: w.show(p.before, nil), After: w.show(p.after, p.unknown)})
@@ -129,6 +142,11 @@ func (w *walker) walkMembers(p place) {
 	before := w.split(p.before)
 	after := w.split(p.after)
 	unknown, beforeSensitive, afterSensitive := w.split(p.unknown), w.split(p.beforeSensitive), w.split(p.afterSensitive)
+	looking := w.secretName != nil && w.secrets != nil
+	if looking {
+		w.tellPair(before)
+		w.tellPair(after)
+	}
 	for {
 		name, ok := first(before, after, unknown)
 		if !ok {
@@ -140,6 +158,10 @@ func (w *walker) walkMembers(p place) {
 		}
 		if inner.isPlain() && bytes.Equal(inner.before, inner.after) {
 			continue
+		}
+		if w.name = name; looking && w.isSecret(name) {
+			w.tellInside(name, inner.before, true, 0)
+			w.tellInside(name, inner.after, true, 0)
 		}
 		w.path = appendName(w.path, name)
 		w.step(inner, w.listing && w.wholly == 0 && inner.appears() && inner.isNest())
