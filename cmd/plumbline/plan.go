@@ -19,7 +19,6 @@ import (
 	"github.com/plumbline/plumbline/internal/plumbline"
 	"github.com/plumbline/plumbline/internal/report"
 	"github.com/plumbline/plumbline/internal/terraform"
-	"github.com/plumbline/plumbline/internal/tfplan"
 )
 
 // engineFlags choose the program that the commands without a daemon run.
@@ -68,60 +67,43 @@ func (e *engineFlags) env(tmp string) (map[string]string, error) {
 }
 
 func newPlanCmd(o *options) *cobra.Command {
-	var markdown bool
+	var f formats
 	var engine engineFlags
 	cmd := &cobra.Command{
 		Use:   "plan [DIR…]",
 		Short: "Plan the stacks of the working tree, print the report the daemon would post",
 		Long: `Plans every stack below the directories (default: this one) where it is, with your own credentials and Terraform settings, and prints the
-report that the daemon would post. The exit code is 3 when there are differences.`,
+report that the daemon would post. The exit code is 3 when there are differences.
+
+PLUMBLINE_DIGEST_KEY, if set, is the key by which digests cover sensitive values, so that those of different machines compare.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 0 {
 				args = []string{"."}
 			}
-			plans, err := planTrees(cmd.Context(), o, args, &engine)
+			if err := f.check(o); err != nil {
+				return err
+			}
+			plans, err := planTrees(cmd.Context(), o, args, newPlanReader(o, &engine))
 			if err != nil {
 				return err
 			}
-			return printPlans(o, plans, markdown)
+			if err := f.print(o, plans); err != nil {
+				return err
+			}
+			return verdict(plans)
 		},
 	}
-	cmd.Flags().BoolVar(&markdown, "markdown", false, "print Markdown")
+	f.add(cmd)
 	engine.add(cmd)
 	return cmd
 }
 
-// printPlans ends with exit code 3 when there are differences, 1 when a plan failed.
-func printPlans(o *options, plans []report.NamedPlan, markdown bool) error {
-	var err error
-	switch {
-	case o.JSON:
-		type named struct {
-			Name  string
-			Error string `json:",omitempty"`
-			Plan  plumbline.Plan
-		}
-		out := []named{}
-		for _, p := range plans {
-			n := named{Name: p.Name, Plan: p.Plan}
-			if p.Err != nil {
-				n.Error = p.Err.Error()
-			}
-			out = append(out, n)
-		}
-		err = printJSON(o.Out, out)
-	case markdown:
-		_, err = io.WriteString(o.Out, report.Markdown(plans))
-	default:
-		err = report.Text(o.Out, plans, o.Color)
-	}
-	if err != nil {
-		return err
-	}
+// verdict ends with exit code 3 when there are differences, 1 when a plan failed.
+func verdict(plans []named) error {
 	code := exitDone
 	for _, p := range plans {
 		switch {
-		case p.Err != nil:
+		case p.Err != nil || p.Plan.Errored:
 			return &exitError{code: exitFailed}
 		case p.Plan.HasChanges():
 			code = exitDifferences
@@ -133,8 +115,8 @@ func printPlans(o *options, plans []report.NamedPlan, markdown bool) error {
 	return nil
 }
 
-func planTrees(ctx context.Context, o *options, dirs []string, engine *engineFlags) ([]report.NamedPlan, error) {
-	var out []report.NamedPlan
+func planTrees(ctx context.Context, o *options, dirs []string, r *planReader) ([]named, error) {
+	var out []named
 	for _, dir := range dirs {
 		info, err := os.Stat(dir)
 		if err != nil {
@@ -155,11 +137,11 @@ func planTrees(ctx context.Context, o *options, dirs []string, engine *engineFla
 			if isTerminal(o.Err) {
 				fmt.Fprintf(o.Err, "planning %s …\n", name)
 			}
-			p := report.NamedPlan{Name: name}
+			p := named{NamedPlan: report.NamedPlan{Name: name, DigestKey: r.given}}
 			if len(s.Broken) > 0 {
 				p.Err = errors.New(s.Broken[0].String())
 			} else {
-				p.Plan, p.Err = planStack(ctx, filepath.Join(dir, filepath.FromSlash(s.Dir)), s, engine)
+				p.Plan, p.Err = r.plan(ctx, filepath.Join(dir, filepath.FromSlash(s.Dir)), s)
 			}
 			out = append(out, p)
 		}
@@ -167,14 +149,15 @@ func planTrees(ctx context.Context, o *options, dirs []string, engine *engineFla
 	return out, nil
 }
 
-func planStack(ctx context.Context, dir string, spec plumbline.StackSpec, engine *engineFlags) (plan plumbline.Plan, err error) {
+// plan plans one stack where it is.
+func (r *planReader) plan(ctx context.Context, dir string, spec plumbline.StackSpec) (plan plumbline.Plan, err error) {
 	tmp, err := os.MkdirTemp("", "plumbline-")
 	if err != nil {
 		return plan, err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(tmp)) }()
 	var said bytes.Buffer
-	d, binary, err := engine.dir(ctx, dir, spec.Version, tmp, &said)
+	d, binary, err := r.engine.dir(ctx, dir, spec.Version, tmp, &said)
 	if err != nil {
 		return plan, err
 	}
@@ -191,7 +174,7 @@ func planStack(ctx context.Context, dir string, spec plumbline.StackSpec, engine
 		if len(lines) == 0 {
 			return err
 		}
-		return fmt.Errorf("%w\n  %s", err, strings.Join(lines, "\n  "))
+		return fmt.Errorf("%w\n  %s", err, r.masker.String(strings.Join(lines, "\n  ")))
 	}
 	// terraform-exec's commands die with the thread that started them.
 	runtime.LockOSThread()
@@ -208,8 +191,8 @@ func planStack(ctx context.Context, dir string, spec plumbline.StackSpec, engine
 	if _, err := d.Plan(ctx, terraform.PlanOptions{Out: file, VarFiles: spec.VarFiles}); err != nil {
 		return plan, explain(err)
 	}
-	err = d.Show(ctx, file, func(r io.Reader) (err error) {
-		plan, err = tfplan.Read(r, tfplan.Options{})
+	err = d.Show(ctx, file, func(out io.Reader) (err error) {
+		plan, err = r.parse(out)
 		return err
 	})
 	plan.Engine, plan.Version = binary.Name, binary.Version
@@ -232,69 +215,4 @@ func (e *engineFlags) dir(ctx context.Context, dir, constraint, tmp string, said
 	line := func(b []byte) { said.Write(b); said.WriteByte('\n') }
 	d, err := terraform.NewDir(terraform.DirConfig{Binary: binary, Path: abs, Env: env, Line: line, ErrLine: func([]byte) {}})
 	return d, binary, err
-}
-
-func newReportCmd(o *options) *cobra.Command {
-	var markdown bool
-	var engine engineFlags
-	cmd := &cobra.Command{
-		Use:   "report PLAN.json|tfplan|-",
-		Short: "Render a plan: the JSON of `terraform show -json`, a saved plan file, or standard input",
-		Long: `Renders a plan as text, Markdown or JSON, without the daemon. A saved plan file is read with Terraform, so it must lie in its root module's
-directory, after an init. Values that the plan marks as sensitive are masked. The exit code is 3 when there are differences.`,
-		Args: cobra.ExactArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			plan, err := readPlan(cmd.Context(), o, args[0], &engine)
-			if err != nil {
-				return err
-			}
-			return printPlans(o, []report.NamedPlan{{Name: args[0], Plan: plan}}, markdown)
-		},
-	}
-	cmd.Flags().BoolVar(&markdown, "markdown", false, "print Markdown")
-	engine.add(cmd)
-	return cmd
-}
-
-func readPlan(ctx context.Context, o *options, name string, engine *engineFlags) (plan plumbline.Plan, err error) {
-	if name == "-" {
-		return tfplan.Read(o.In, tfplan.Options{})
-	}
-	f, err := os.Open(name)
-	if err != nil {
-		return plan, usageError(err)
-	}
-	defer func() { _ = f.Close() }() // only read
-	magic := make([]byte, 2)
-	if _, err := io.ReadFull(f, magic); err != nil {
-		return plan, usageError(fmt.Errorf("%s is empty or cannot be read: %w", name, err))
-	}
-	if string(magic) != "PK" { // a saved plan is a zip file
-		if _, err := f.Seek(0, io.SeekStart); err != nil {
-			return plan, err
-		}
-		plan, err = tfplan.Read(f, tfplan.Options{})
-		if err != nil {
-			err = fmt.Errorf("%s: %w", name, err)
-		}
-		return plan, err
-	}
-	tmp, err := os.MkdirTemp("", "plumbline-")
-	if err != nil {
-		return plan, err
-	}
-	defer func() { err = errors.Join(err, os.RemoveAll(tmp)) }()
-	var said bytes.Buffer
-	d, binary, err := engine.dir(ctx, filepath.Dir(name), "", tmp, &said)
-	if err != nil {
-		return plan, err
-	}
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	err = d.Show(ctx, filepath.Base(name), func(r io.Reader) (err error) {
-		plan, err = tfplan.Read(r, tfplan.Options{})
-		return err
-	})
-	plan.Engine, plan.Version = binary.Name, binary.Version
-	return plan, err
 }

@@ -1,0 +1,117 @@
+package main
+
+import (
+	"bytes"
+	"compress/gzip"
+	"encoding/json"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/santhosh-tekuri/jsonschema/v6"
+)
+
+// realPlans returns the JSON of the plans that real engines made, by name.
+func realPlans(t *testing.T) map[string][]byte {
+	t.Helper()
+	files, err := filepath.Glob("../../internal/tfplan/testdata/real/*.json*")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no plans: %v", err)
+	}
+	out := map[string][]byte{}
+	for _, file := range files {
+		doc, err := os.ReadFile(file)
+		if err == nil && strings.HasSuffix(file, ".gz") {
+			var z *gzip.Reader
+			if z, err = gzip.NewReader(bytes.NewReader(doc)); err == nil {
+				doc, err = io.ReadAll(z)
+			}
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		out[strings.TrimSuffix(strings.TrimSuffix(filepath.Base(file), ".gz"), ".json")] = doc
+	}
+	return out
+}
+
+// reportSchema compiles the published schema. closed: nothing may be in a report that the schema does not name.
+func reportSchema(t *testing.T, closed bool) *jsonschema.Schema {
+	t.Helper()
+	f, err := os.Open("../../docs/report.schema.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = f.Close() }() // only read
+	doc, err := jsonschema.UnmarshalJSON(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if closed {
+		objects := []any{doc}
+		for _, def := range doc.(map[string]any)["$defs"].(map[string]any) {
+			objects = append(objects, def)
+		}
+		for _, o := range objects {
+			if o := o.(map[string]any); o["type"] == "object" {
+				o["additionalProperties"] = false
+			}
+		}
+	}
+	c := jsonschema.NewCompiler()
+	if err := c.AddResource("report.json", doc); err != nil {
+		t.Fatal(err)
+	}
+	schema, err := c.Compile("report.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return schema
+}
+
+// reported runs the command and returns what it prints.
+func reported(t *testing.T, in []byte, args ...string) string {
+	t.Helper()
+	var out, errOut bytes.Buffer
+	if code := run(t.Context(), append([]string{"report", "-"}, args...), bytes.NewReader(in), &out, &errOut); code != exitDone {
+		t.Fatalf("exit code %d: %s", code, &errOut)
+	}
+	return out.String()
+}
+
+// TestReportSchema holds the JSON of every real plan against the published schema, and the schema against what it has to refuse.
+func TestReportSchema(t *testing.T) {
+	schema := reportSchema(t, true)
+	earlier := filepath.Join(t.TempDir(), "earlier.json")
+	plans := realPlans(t)
+	if err := os.WriteFile(earlier, plans["0-create"], 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for name, doc := range plans {
+		for _, args := range [][]string{{"--json"}, {"--json", "--since", earlier}} {
+			value, err := jsonschema.UnmarshalJSON(strings.NewReader(reported(t, doc, args...)))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := schema.Validate(value); err != nil {
+				t.Errorf("%s %v: %v", name, args, err)
+			}
+		}
+	}
+	for _, wrong := range []string{
+		`{"stacks":[]}`, `{"report_version":2,"stacks":[]}`, `{"report_version":1,"stacks":[{"name":"a"}]}`, `{"report_version":1,"stacks":[{"name":"a","error":"x","more":1}]}`,
+	} {
+		value, err := jsonschema.UnmarshalJSON(strings.NewReader(wrong))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if schema.Validate(value) == nil {
+			t.Errorf("the schema takes %s", wrong)
+		}
+	}
+	if err := reportSchema(t, false).Validate(map[string]any{"report_version": json.Number("1"), "stacks": []any{}, "later": true}); err != nil {
+		t.Errorf("the published schema must leave room for later members: %v", err)
+	}
+}
