@@ -2,8 +2,8 @@ package redact
 
 import "slices"
 
-// denseStates bounds the memory of the transition table: 1 KiB for each of that many states.
-const denseStates = 1024
+// tableSize bounds the memory of the transition table, in bytes.
+const tableSize = 1 << 20
 
 const root int32 = 0
 
@@ -11,11 +11,14 @@ const root int32 = 0
 // Corasick: "Efficient string matching", 1975). A state stands for the longest suffix of the text read so far that
 // begins some pattern. States are numbered breadth first, so the children of a state are neighbours, and the shallow
 // states, in which ordinary text spends its time, come first: those have a row each in a table of transitions. Only
-// for the deep ones is the chain of failure links walked, which keeps the size proportional to the patterns.
+// for the deep ones is the chain of failure links walked, which keeps the size proportional to the patterns. Bytes
+// that no pattern tells apart are one class, so that a row is as short as the patterns' alphabet.
 type automaton struct {
+	class [256]uint8
+	shift uint // a row of the table has 1<<shift entries
 	nodes []node
-	label []byte  // label[s] is the byte that leads to s from its parent
-	table []int32 // table[s<<8|c] is the state after s and c, for the first denseStates states
+	label []uint8 // label[s] is the class that leads to s from its parent
+	table []int32 // table[s<<shift|class] is the state after s and a byte of the class, for the first states
 }
 
 type node struct {
@@ -26,14 +29,44 @@ type node struct {
 	out   int32 // length of the longest pattern that ends here, 0 for none
 }
 
-// newAutomaton builds the automaton for patterns, none of them empty. It sorts patterns.
-func newAutomaton(patterns []string) *automaton {
+// newAutomaton builds the automaton for patterns, none of them empty. It sorts patterns. With fold it takes a capital
+// ASCII letter in the text for its small one; the patterns must have small ones only.
+func newAutomaton(patterns []string, fold bool) *automaton {
 	slices.Sort(patterns)
 	patterns = slices.Compact(patterns)
-	a := &automaton{nodes: []node{{}}, label: []byte{0}}
+	a := &automaton{nodes: []node{{}}, label: []uint8{0}}
+	a.classify(patterns, fold)
 	a.grow(patterns)
 	a.link()
 	return a
+}
+
+// classify numbers the bytes that occur in patterns, in ascending order. All others share class 0.
+func (a *automaton) classify(patterns []string, fold bool) {
+	var used [256]bool
+	for _, p := range patterns {
+		for i := range len(p) {
+			used[p[i]] = true
+		}
+	}
+	classes := 1
+	if !slices.Contains(used[:], false) {
+		classes = 0 // there are no others
+	}
+	for c := range 256 {
+		if used[c] {
+			a.class[c] = uint8(classes)
+			classes++
+		}
+	}
+	if fold {
+		for c := 'A'; c <= 'Z'; c++ {
+			a.class[c] = a.class[c-'A'+'a']
+		}
+	}
+	for 1<<a.shift < classes {
+		a.shift++
+	}
 }
 
 // grow lays out the tree of prefixes. The patterns that share a state's prefix are neighbours in sorted order, so
@@ -54,7 +87,7 @@ func (a *automaton) grow(patterns []string) {
 				end++
 			}
 			a.nodes = append(a.nodes, node{depth: int32(depth + 1)})
-			a.label = append(a.label, c)
+			a.label = append(a.label, a.class[c])
 			ranges = append(ranges, span{lo, end})
 			a.nodes[s].kids++
 			lo = end
@@ -65,41 +98,44 @@ func (a *automaton) grow(patterns []string) {
 // link sets the failure links, what ends at each state, and the table. A state's link leads to a shallower state,
 // which the order of the states has completed before.
 func (a *automaton) link() {
-	dense := min(len(a.nodes), denseStates)
-	a.table = make([]int32, 0, dense<<8)
+	width := 1 << a.shift
+	dense := min(len(a.nodes), max(1, tableSize/4/width))
+	a.table = make([]int32, dense*width)
 	for s := range a.nodes {
 		n := &a.nodes[s]
 		if n.out == 0 {
 			n.out = a.nodes[n.fail].out
 		}
 		if s < dense {
-			row := make([]int32, 256) // the root's own: everything unknown leads back to it
-			if s > 0 {
-				copy(row, a.table[int(n.fail)<<8:])
+			row := a.table[s*width : (s+1)*width]
+			if s > 0 { // the root's own: everything unknown leads back to it
+				copy(row, a.table[int(n.fail)*width:])
 			}
 			for k := n.first; k < n.first+n.kids; k++ {
 				row[a.label[k]] = k
 			}
-			a.table = append(a.table, row...)
 		}
 		if s == 0 {
 			continue // the children of the root fail to the root
 		}
 		for k := n.first; k < n.first+n.kids; k++ {
-			a.nodes[k].fail = a.next(n.fail, a.label[k])
+			a.nodes[k].fail = a.after(n.fail, a.label[k])
 		}
 	}
 }
 
 // next returns the state after state s and byte c.
-func (a *automaton) next(s int32, c byte) int32 {
+func (a *automaton) next(s int32, c byte) int32 { return a.after(s, a.class[c]) }
+
+// after returns the state after state s and a byte of a class.
+func (a *automaton) after(s int32, class uint8) int32 {
 	for {
-		if at := int(s)<<8 | int(c); at < len(a.table) {
+		if at := int(s)<<a.shift | int(class); at < len(a.table) {
 			return a.table[at]
 		}
 		n := &a.nodes[s]
 		for k := n.first; k < n.first+n.kids; k++ {
-			if a.label[k] == c {
+			if a.label[k] == class {
 				return k
 			}
 		}

@@ -3,8 +3,12 @@ package redact
 import (
 	"encoding/base64"
 	"encoding/json"
+	"fmt"
 	"net/url"
+	"strconv"
 	"strings"
+	"unicode/utf16"
+	"unicode/utf8"
 )
 
 const blanks = " \t\r\n"
@@ -33,6 +37,14 @@ func forms(value string) []string {
 		value,
 		jsonEscape(value, true),
 		jsonEscape(value, false),
+		goEscape(value),
+		asciiEscape(value),
+		htmlEscape.Replace(value),
+		htmlEscapePlus.Replace(value),
+		htmlEscapeNames.Replace(value),
+	}
+	for _, escaped := range out[1:4] { // JSON in a string of JSON
+		out = append(out, jsonEscape(escaped, true), jsonEscape(escaped, false))
 	}
 	for _, escaped := range []string{
 		url.QueryEscape(value),
@@ -75,6 +87,36 @@ func jsonEscape(s string, html bool) string {
 	quoted := strings.TrimSuffix(b.String(), "\n")
 	return quoted[1 : len(quoted)-1]
 }
+
+// goEscape returns s as %q prints it, without the quotation marks.
+func goEscape(s string) string {
+	quoted := strconv.Quote(s)
+	return quoted[1 : len(quoted)-1]
+}
+
+// asciiEscape returns s as it stands in a JSON string whose writer, such as Python's, escapes everything but ASCII.
+func asciiEscape(s string) string {
+	var b strings.Builder
+	for _, r := range jsonEscape(s, false) {
+		if r < utf8.RuneSelf {
+			b.WriteRune(r)
+			continue
+		}
+		if hi, lo := utf16.EncodeRune(r); hi != utf8.RuneError {
+			fmt.Fprintf(&b, `\u%04x`, hi)
+			r = lo
+		}
+		fmt.Fprintf(&b, `\u%04x`, r)
+	}
+	return b.String()
+}
+
+// HTML as package html writes it, as html/template does, and with the names that other programs use.
+var (
+	htmlEscape      = strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;", `"`, "&#34;", "'", "&#39;")
+	htmlEscapePlus  = strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;", `"`, "&#34;", "'", "&#39;", "+", "&#43;")
+	htmlEscapeNames = strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;", `"`, "&quot;", "'", "&#x27;")
+)
 
 // lowerHex returns s, which is escaped for a URL, with its escapes in lower case, as some programs write them.
 func lowerHex(s string) string {

@@ -339,6 +339,15 @@ func FuzzMasker(f *testing.F) {
 		if got != masked {
 			t.Fatalf("Writer(%q) with %q = %q, String = %q", text, secrets, got, masked)
 		}
+		if m.mask != Mask && m.mask[0] == m.mask[1] {
+			return // masks of one character cannot be told from the text beside them
+		}
+		masked = consistent(t, m.WithShapes(), text, cuts)
+		for _, form := range all {
+			if strings.Contains(masked, form) {
+				t.Fatalf("with shapes, String(%q) with %q = %q shows %q", text, secrets, masked, form)
+			}
+		}
 	})
 }
 
