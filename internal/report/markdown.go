@@ -51,18 +51,17 @@ func cell(s string) string {
 	}
 	var b strings.Builder
 	for i, p := range parts {
-		switch {
-		case i%2 == 1:
+		if i%2 == 1 {
 			b.WriteString(code(p))
-		default:
-			// text folds white space at its ends, which parts words here
-			if strings.HasPrefix(p, " ") && i > 0 {
-				b.WriteByte(' ')
-			}
-			b.WriteString(text(p))
-			if strings.HasSuffix(p, " ") && strings.TrimSpace(p) != "" && i < len(parts)-1 {
-				b.WriteByte(' ')
-			}
+			continue
+		}
+		// text folds white space at its ends, which parts words here
+		if strings.HasPrefix(p, " ") && i > 0 {
+			b.WriteByte(' ')
+		}
+		b.WriteString(text(p))
+		if strings.HasSuffix(p, " ") && strings.TrimSpace(p) != "" && i < len(parts)-1 {
+			b.WriteByte(' ')
 		}
 	}
 	return b.String()
