@@ -175,10 +175,10 @@ func (w *Writer) unit(pos, ready int, final bool) (end int, key *keyLines, ok bo
 			end = next
 			continue
 		case key != nil && end > pos:
-			if pemStart().Match(text) { // the last line of what is left of a key
-				end = next
+			if !pemStart().Match(text) {
+				return end, nil, true
 			}
-			return end, nil, true
+			key = nil // the last line of what is left of a key
 		}
 		end = next
 		if key = openKey(text); key == nil {

@@ -37,9 +37,9 @@ var (
 	// What stands at the end of a name and makes it the name of something else.
 	about = wordSet(`id ids name names arn arns url urls uri endpoint host hostname port path paths file files filename dir directory type kind
 		alias aliases length len size min max ttl expiry expires expiration expiry days hours seconds minutes timeout age period version versions
-		stage count number enabled enable required policy policies rotation description label labels tag tags prefix suffix format algorithm
+		stage count number enabled enable required policy policies rotation description label labels tag tags prefix suffix format algo algorithm
 		hash fingerprint checksum digest usage spec manager store engine backend ref refs reference status state user username users
-		owner group issuer audience scope scopes pair validity created updated date time at by mode rule rules attribute attributes field header`)
+		owner group issuer audience scope scopes pair validity source provider providers duration created updated date time at by mode rule rules attribute attributes field header`)
 	// One of these anywhere makes a secret of it.
 	secretWords = wordSet("password passwords passwd passphrase passphrases passcode secret secrets credential credentials creds apikey authtoken accesstoken secretkey privatekey accesskey")
 	// So does one of these at the end of a word that is written as one.
@@ -217,7 +217,7 @@ func isIdentifier(v string) bool {
 		}
 		letters := strings.TrimRight(part, "0123456789")
 		digits := len(part) - len(letters)
-		if len(letters) > 20 && hasMixedCase(letters) || digits > 8 || len(letters) > 0 && digits > 4 {
+		if len(letters) > 8 && manyCapitals(letters) || digits > 8 || len(letters) > 0 && digits > 4 {
 			return false
 		}
 		for i := range len(letters) {
@@ -227,6 +227,18 @@ func isIdentifier(v string) bool {
 		}
 	}
 	return true
+}
+
+// manyCapitals reports whether s begins more words than one in five letters: ResourceExistsException has two more in 23, and what was made by chance
+// about six.
+func manyCapitals(s string) bool {
+	words := 0
+	for i := 1; i < len(s); i++ {
+		if isUpper(s[i]) && isLower(s[i-1]) {
+			words++
+		}
+	}
+	return 5*words > len(s)
 }
 
 func hasMixedCase(s string) bool {

@@ -124,7 +124,7 @@ func (m *Masker) String(s string) string {
 	return masked
 }
 
-// mask is where a mask stands for a secret.
+// masked is where a mask stands, and what it stands for.
 type masked struct{ at, original span }
 
 // apply replaces hits in s.
