@@ -280,6 +280,25 @@ func TestActions(t *testing.T) {
 	}
 }
 
+// TestOnlyEmpties: what providers read back by themselves is told from a change.
+func TestOnlyEmpties(t *testing.T) {
+	for _, tt := range []struct {
+		before, after string
+		want          bool
+	}{
+		{"", "[]", true}, {"null", "{}", true}, {`""`, "null", true}, {"[]", "", true},
+		{"", `"a"`, false}, {"false", "", false}, {"0", "null", false}, {`"a"`, `""`, false}, {Masked, "", false},
+	} {
+		c := Change{Action: ActionUpdate, Attributes: []Attribute{{Path: "x", Before: "", After: "[]"}, {Path: "y", Before: tt.before, After: tt.after}}}
+		if got := c.OnlyEmpties(); got != tt.want {
+			t.Errorf("%s to %s: %t, want %t", tt.before, tt.after, got, tt.want)
+		}
+	}
+	if (Change{Action: ActionDelete, Attributes: []Attribute{{Path: "x", Before: "[]"}}}).OnlyEmpties() || (Change{Action: ActionUpdate}).OnlyEmpties() {
+		t.Error("a deleted resource, or one of which nothing is known, says something")
+	}
+}
+
 // TestUnsettled: an apply that has begun is remembered until the stack is confirmed again, whatever happens in between.
 func TestUnsettled(t *testing.T) {
 	var s StackStatus

@@ -93,6 +93,18 @@ type Change struct {
 	Attributes   []Attribute // changed ones; members of objects by name, elements of lists by index
 }
 
+// OnlyEmpties reports whether nothing differs but that an empty value (a text, a list or a map) stands where there was nothing, or the other way
+// round. Providers read such values back by themselves, so outside of a plan it is no sign that anybody changed anything.
+func (c Change) OnlyEmpties() bool {
+	empty := func(v string) bool { return v == "" || v == "null" || v == `""` || v == "[]" || v == "{}" }
+	for _, a := range c.Attributes {
+		if a.Sensitive || a.Unknown || !empty(a.Before) || !empty(a.After) {
+			return false
+		}
+	}
+	return c.Action == ActionUpdate && len(c.Attributes) > 0
+}
+
 // Attribute is one changed attribute, at its leaf: `tags["a.b"]`, `ingress[0].from_port`. Before and After are values: JSON, or Masked,
 // or what [TooLong] makes of a value that is too long to be kept, or "" where there is nothing.
 //

@@ -254,7 +254,7 @@ var classes = []struct {
 	kind       kind
 	has        func(plumbline.Action) bool
 }{
-	{rankDestroy, rankReplaced, kindDestroyed, plumbline.Action.Replaces},
+	{rankDestroy, rankReplaced, kindReplaced, plumbline.Action.Replaces},
 	{rankDestroy, rankDestroyed, kindDestroyed, func(a plumbline.Action) bool { return a == plumbline.ActionDelete }},
 	{rankForget, rankForgotten, kindForgotten, func(a plumbline.Action) bool { return a == plumbline.ActionForget || a == plumbline.ActionForgetCreate }},
 	{rankInvoke, rankInvoked, kindInvoked, func(a plumbline.Action) bool { return a == plumbline.ActionInvoke }},
@@ -324,9 +324,9 @@ func (n names) details(p part, where string) []*section {
 			unit(s, func() []diff.Line { return diff.Output(o) }, rankOutput, rankOutput, kindOutput)
 		}
 	})
-	if n := len(p.plan.Drift); n > 0 {
-		folded("changed outside since the last apply: "+count(n, "resource"), "", func(s *section) {
-			for _, c := range relevantFirst(p.plan) {
+	if drift, quiet := outside(p.plan); len(drift) > 0 {
+		folded("changed outside since the last apply: "+count(len(drift), "resource"), quiet, func(s *section) {
+			for _, c := range drift {
 				unit(s, func() []diff.Line { return diff.Change(*c) }, rankDrift, rankDrifted, kindDrifted)
 			}
 		})
@@ -341,21 +341,29 @@ func (n names) details(p part, where string) []*section {
 	return out
 }
 
-// relevantFirst is what changed outside; first that which the plan would change (back).
-func relevantFirst(p plumbline.Plan) []*plumbline.Change {
+// outside is what changed outside; first that which the plan would change (back). Where providers have only read back an empty value for
+// nothing, or nothing for one, that is said in a line.
+func outside(p plumbline.Plan) (drift []*plumbline.Change, quiet string) {
 	planned := map[string]bool{}
 	for _, c := range p.Changes {
 		planned[c.Address] = true
 	}
 	var first, rest []*plumbline.Change
+	empty := 0
 	for i := range p.Drift {
-		if planned[p.Drift[i].Address] {
-			first = append(first, &p.Drift[i])
-		} else {
-			rest = append(rest, &p.Drift[i])
+		switch c := &p.Drift[i]; {
+		case c.OnlyEmpties():
+			empty++
+		case planned[c.Address]:
+			first = append(first, c)
+		default:
+			rest = append(rest, c)
 		}
 	}
-	return append(first, rest...)
+	if empty > 0 {
+		quiet = fmt.Sprintf("Not counted: %s of which only empty values came or went, as providers do by themselves.\n", count(empty, "resource"))
+	}
+	return append(first, rest...), quiet
 }
 
 // firstBytes is how much of one change stands at its place in the order of danger. The rest of longer ones comes last, so that none of them
@@ -420,6 +428,7 @@ func missing(t tally) string {
 			parts = append(parts, fmt.Sprintf(format, n))
 		}
 	}
+	say(kindReplaced, "%d replaced")
 	say(kindDestroyed, "%d destroyed")
 	say(kindForgotten, "%d forgotten")
 	say(kindChanged, "%d changed")
@@ -427,7 +436,7 @@ func missing(t tally) string {
 	say(kindMoved, "%d moved or imported")
 	if len(parts) > 0 {
 		noun := " resources"
-		if t[kindDestroyed]+t[kindForgotten]+t[kindChanged]+t[kindCreated]+t[kindMoved] == 1 {
+		if t[kindReplaced]+t[kindDestroyed]+t[kindForgotten]+t[kindChanged]+t[kindCreated]+t[kindMoved] == 1 {
 			noun = " resource"
 		}
 		parts = []string{strings.Join(parts, ", ") + noun}

@@ -49,6 +49,7 @@ const (
 	kindNone kind = iota // somebody else says it
 	kindRow
 	kindName
+	kindReplaced
 	kindDestroyed
 	kindForgotten
 	kindInvoked

@@ -160,8 +160,8 @@ func checkCounts(t *testing.T, d NoteData, note string) {
 			var what string
 			if _, err := fmt.Sscan(part, &n, &what); err == nil {
 				switch what {
-				case "destroyed":
-					gone = n
+				case "replaced", "destroyed":
+					gone += n
 				case "created":
 					created = n
 				}

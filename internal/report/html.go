@@ -207,12 +207,12 @@ func (p *pageWriter) stack(id string, n NamedPlan) {
 		}
 		p.write("change", c)
 	}
-	if m := len(n.Plan.Drift); m > 0 {
-		p.write("fold", "Changed outside since the last apply: "+count(m, "resource"))
-		for _, c := range relevantFirst(n.Plan) {
-			p.change(id+"-outside", *c, m <= openChanges)
+	if drift, quiet := outside(n.Plan); len(drift) > 0 {
+		p.write("fold", "Changed outside since the last apply: "+count(len(drift), "resource"))
+		for _, c := range drift {
+			p.change(id+"-outside", *c, len(drift) <= openChanges)
 		}
-		p.write("unfold", nil)
+		p.write("unfold", strings.TrimSpace(quiet))
 	}
 	if m := len(n.Plan.Deferred); m > 0 {
 		p.write("fold", "Left for another plan: "+count(m, "resource"))

@@ -165,10 +165,13 @@ func (t terminal) plan(p NamedPlan) {
 		}
 		t.say("  ", t.paint(how, checkText(c)))
 	}
-	if n := len(p.Plan.Drift); n > 0 {
-		t.say("  ", t.paint(ansiDim, "Changed outside since the last apply: "+count(n, "resource")))
-		for _, c := range relevantFirst(p.Plan) {
+	if drift, quiet := outside(p.Plan); len(drift) > 0 {
+		t.say("  ", t.paint(ansiDim, "Changed outside since the last apply: "+count(len(drift), "resource")))
+		for _, c := range drift {
 			t.lines(diff.Change(*c))
+		}
+		if quiet != "" {
+			t.say("  ", t.paint(ansiDim, strings.TrimSpace(quiet)))
 		}
 	}
 	if n := len(p.Plan.Deferred); n > 0 {

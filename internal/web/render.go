@@ -9,6 +9,7 @@ import (
 	"html/template"
 	"net/http"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 	"unicode"
@@ -117,6 +118,7 @@ func (s *Server) funcs() template.FuncMap {
 		"asset":     func(name string) string { return "/static/" + name + "?v=" + assets[name] },
 		"anchor":    anchor,
 		"diff":      diffHTML,
+		"outside":   outside,
 		"outputs":   outputsHTML,
 		"open":      func(i int, c plumbline.Change) bool { return i < 20 && c.Action != plumbline.ActionCreate },
 		"drifted":   driftText,
@@ -346,6 +348,11 @@ func anchor(c plumbline.Change) string {
 		id += "-" + c.Deposed
 	}
 	return id
+}
+
+// outside is what changed outside, without what providers do by themselves.
+func outside(p *plumbline.Plan) []plumbline.Change {
+	return slices.DeleteFunc(slices.Clone(p.Drift), plumbline.Change.OnlyEmpties)
 }
 
 // diffHTML is the body of a change's diff.
