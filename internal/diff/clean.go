@@ -92,6 +92,9 @@ func shortName(s string) string { return cut(s, maxText) }
 
 // head is the beginning of s, at most n bytes, whole runes.
 func head(s string, n int) string {
+	if n >= len(s) {
+		return s
+	}
 	for n > 0 && !utf8.RuneStart(s[n]) {
 		n--
 	}

@@ -43,6 +43,7 @@ const (
 
 const (
 	knownAfterApply = "(known after apply)"
+	emptyText       = "(empty)"
 	forcesNote      = "forces replacement"
 	secretNote      = "only what is sensitive differs"
 	layoutNote      = "only white space or order of keys differs"
@@ -108,7 +109,7 @@ func (l *layout) attributes(list []plumbline.Attribute) {
 		sign = l.only("+")
 	}
 	if len(empty) > 0 {
-		last = append(last, Line{Sign: sign, Depth: 1, Text: "(empty)  " + gather(empty)})
+		last = append(last, Line{Sign: sign, Depth: 1, Text: emptyText + "  " + gather(empty)})
 	}
 	if len(unknown) > 0 {
 		last = append(last, Line{Sign: sign, Depth: 1, Text: knownAfterApply + "  " + gather(unknown)})
