@@ -21,7 +21,7 @@ func newLogger(w io.Writer, secrets []string, human bool) *zap.Logger {
 		enc.EncodeLevel = zapcore.LowercaseLevelEncoder
 		encoder = zapcore.NewConsoleEncoder(enc)
 	}
-	return zap.New(zapcore.NewCore(encoder, zapcore.Lock(maskedLines{w, redact.New(secrets...)}), zap.InfoLevel))
+	return zap.New(zapcore.NewCore(encoder, zapcore.Lock(maskedLines{w, redact.New(secrets...).WithShapes()}), zap.InfoLevel))
 }
 
 // maskedLines masks whole log lines; zap writes each with one call.

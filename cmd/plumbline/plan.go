@@ -83,7 +83,7 @@ PLUMBLINE_DIGEST_KEY, if set, is the key by which digests cover sensitive values
 			if err := f.check(o); err != nil {
 				return err
 			}
-			plans, err := planTrees(cmd.Context(), o, args, newPlanReader(o, &engine))
+			plans, err := planTrees(cmd.Context(), o, args, newPlanReader(o, &engine, &f))
 			if err != nil {
 				return err
 			}

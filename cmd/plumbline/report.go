@@ -198,7 +198,7 @@ PLUMBLINE_DIGEST_KEY, if set, is the key by which the digest covers sensitive va
 			if in := slices.DeleteFunc(append([]string{since}, args...), func(s string) bool { return s != "-" }); len(in) > 1 {
 				return usageError(errors.New("standard input can be read once"))
 			}
-			r := newPlanReader(o, &engine)
+			r := newPlanReader(o, &engine, &f)
 			var plans []named
 			for _, name := range args {
 				plan, err := r.read(cmd.Context(), name)
@@ -239,10 +239,22 @@ type planReader struct {
 	key    []byte
 	given  bool // the key was given: digests compare with those of other runs
 	masker *redact.Masker
+	most   int // attributes of a plan that are kept
 }
 
-func newPlanReader(o *options, engine *engineFlags) *planReader {
-	r := &planReader{o: o, engine: engine, key: []byte(os.Getenv(digestKeyVariable)), masker: redact.New(environmentSecrets(os.Environ())...)}
+// Attributes of a plan that are kept: as many as anybody would read, or as a note under a limit can show.
+const (
+	pageAttributes = 20_000
+	noteAttributes = tfplan.DefaultMaxAttributes
+)
+
+func newPlanReader(o *options, engine *engineFlags, f *formats) *planReader {
+	r := &planReader{
+		o: o, engine: engine, key: []byte(os.Getenv(digestKeyVariable)), masker: redact.New(environmentSecrets(os.Environ())...).WithShapes(), most: pageAttributes,
+	}
+	if f.limit != "" && f.html == "" {
+		r.most = noteAttributes
+	}
 	if r.given = len(r.key) > 0; !r.given {
 		r.key = make([]byte, 32) // for all plans of this run, so that they compare with one another
 		_, _ = rand.Read(r.key)  // never fails, says its documentation
@@ -266,7 +278,7 @@ func environmentSecrets(environ []string) []string {
 func (r *planReader) parse(in io.Reader) (plumbline.Plan, error) {
 	secrets := map[string]bool{}
 	plan, err := tfplan.Read(in, tfplan.Options{
-		Key: r.key, MaxAttributes: 20_000, SecretName: redact.SecretName, SecretValue: redact.SecretValue,
+		Key: r.key, MaxAttributes: r.most, SecretName: redact.SecretName, SecretValue: redact.SecretValue,
 		Secrets: func(s string) {
 			if len(secrets) < 10_000 {
 				secrets[s] = true

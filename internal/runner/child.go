@@ -151,7 +151,7 @@ func newChild(dir string, w wire) *child {
 		j: &journal{
 			log: io.Discard, events: io.Discard,
 			src: src, dir: w.Job.Spec.Dir, ownVars: filepath.Join(dir, varsFile),
-			mask: redact.New(w.secrets()...),
+			mask: redact.New(w.secrets()...).WithShapes(),
 		},
 	}
 }

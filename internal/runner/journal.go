@@ -23,7 +23,8 @@ type journal struct {
 
 	mu    sync.Mutex
 	mask  *redact.Masker
-	heard // since the last call of listen
+	out   *redact.Writer // masks what goes to log; nil: a new one is to be made
+	heard                // since the last call of listen
 }
 
 // heard is what one command said.
@@ -53,7 +54,7 @@ func (j *journal) hide(secrets []string) {
 	}
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	j.mask = j.mask.With(secrets...)
+	j.mask, j.out = j.mask.With(secrets...), nil
 }
 
 func (j *journal) masker() *redact.Masker {
@@ -70,7 +71,11 @@ func (j *journal) note(format string, args ...any) {
 }
 
 func (j *journal) text(s string) {
-	_, _ = io.WriteString(j.log, strings.TrimRight(j.mask.String(s), "\n")+"\n")
+	if j.out == nil {
+		j.out = j.mask.Writer(j.log)
+	}
+	_, _ = io.WriteString(j.out, strings.TrimRight(s, "\n")+"\n")
+	_ = j.out.Flush() // a private key goes on over messages all the same
 }
 
 // line takes a line of Terraform's standard output.

@@ -148,6 +148,46 @@ resource "terraform_data" "b" {
 	})
 }
 
+// What nobody configured or marked and looks like a secret is masked, too: in the log, in the plan, in the lines of a key that come one by one.
+func TestShapes(t *testing.T) {
+	each(t, func(t *testing.T, e testenv.Engine) {
+		s := newSite(t, HostConfig{Engines: engine(e, "")})
+		token := "ghp_" + strings.Repeat("aB3dE6gH9", 4)
+		key := []string{"-----BEGIN RSA PRIVATE " + "KEY-----", "MIIEowIBAAKCAQEAr1Vw7nXKq0yD5mZfP2kQhTgB8uJcLxWsNe3aRi6oYtVbHdMz", "p9Gf4jXnQ2wEoLs8CvUy1kRaTq6BhZm3NdWxJe7PiFg5Ycu0rSlKtOvDb", "-----END RSA PRIVATE " + "KEY-----"}
+		j := s.job(map[string]string{"main.tf": local + fmt.Sprintf(`
+resource "terraform_data" "a" {
+  input = { text = "use %s here", env = [{ name = "DB_PASSWORD", value = "n0b0dy-marked" }] }
+}
+check "prints" {
+  assert {
+    condition     = length(terraform_data.a.input.text) > 1000
+    error_message = "the key is\n%s\nand the password n0b0dy-marked"
+  }
+}
+`, token, strings.Join(key, "\\n"))})
+		j.Backend = s.backend()
+		out, log := s.do(j)
+		if out.Plan == nil || !strings.Contains(log, "the key is") {
+			t.Fatalf("plan: %s\n%s", describe(out), log)
+		}
+		doc, err := json.Marshal(out.Plan)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, secret := range []string{token[4:], key[1], key[2], "n0b0dy"} {
+			for what, text := range map[string]string{"log": log, "plan": string(doc), "outcome": describe(out)} {
+				// What only its name gives away is known when the plan has been read; the log was written before.
+				if strings.Contains(text, secret) && !(what == "log" && secret == "n0b0dy") {
+					t.Errorf("the %s shows %s:\n%s", what, secret, text)
+				}
+			}
+		}
+		if !strings.Contains(string(doc), "use (sensitive) here") || !strings.Contains(string(doc), "DB_PASSWORD") {
+			t.Errorf("the plan hides more than it should: %s", doc)
+		}
+	})
+}
+
 // An apply that finds no .terraform, because the run's directory was made anew, does init itself.
 func TestApplyInNewDirectory(t *testing.T) {
 	each(t, func(t *testing.T, e testenv.Engine) {

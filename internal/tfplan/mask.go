@@ -78,6 +78,10 @@ func maskValue(value string, mask func(string) string) string {
 	if !plumbline.IsJSON(value) {
 		return value // what stands for a value has no secret in it
 	}
+	// Without an escape, what is in the strings stands there as it is: most values are seen to have no secret at once.
+	if strings.IndexByte(value, escape) < 0 && mask(value) == value {
+		return value
+	}
 	text, _ := maskJSON(value, mask, maxNested)
 	out := mask(text) // a secret may reach across strings
 	if out != text && !json.Valid([]byte(out)) {
@@ -91,6 +95,9 @@ const maxNested = 4
 
 // maskJSON masks the strings and numbers in a JSON text. If there is nothing to mask, or it is not JSON, it stays as it is.
 func maskJSON(text string, mask func(string) string, nested int) (masked string, changed bool) {
+	if begin := strings.TrimLeft(text, " \t\r\n"); begin == "" || strings.IndexByte(`{["-0123456789`, begin[0]) < 0 {
+		return text, false // true, false, null, or no JSON
+	}
 	dec := json.NewDecoder(strings.NewReader(text))
 	dec.UseNumber()
 	var v any
