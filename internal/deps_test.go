@@ -36,13 +36,14 @@ var edges = map[string]map[string]string{
 	},
 
 	// The adapters speak the domain's language to the outside.
-	"internal/artifact": {}, // bytes under names: it need not know what they mean
-	"internal/redact":   {}, // text in, text out
-	"internal/config":   {"internal/plumbline": "its result are domain values"},
-	"internal/discover": {"internal/plumbline": "its result is a Layout"},
-	"internal/git":      {"internal/plumbline": "kinds of errors, findings"},
-	"internal/store":    {"internal/plumbline": "what it keeps, and the rules that change it"},
-	"internal/tfplan":   {"internal/plumbline": "its result is a Plan"},
+	"internal/artifact":          {}, // bytes under names: it need not know what they mean
+	"internal/redact":            {}, // text in, text out
+	"internal/redact/redacttest": {}, // secrets and ordinary text for the tests of whoever masks
+	"internal/config":            {"internal/plumbline": "its result are domain values"},
+	"internal/discover":          {"internal/plumbline": "its result is a Layout"},
+	"internal/git":               {"internal/plumbline": "kinds of errors, findings"},
+	"internal/store":             {"internal/plumbline": "what it keeps, and the rules that change it"},
+	"internal/tfplan":            {"internal/plumbline": "its result is a Plan"},
 	"internal/terraform": {
 		"internal/plumbline": "engines, diagnostics",
 	},
@@ -71,7 +72,7 @@ var edges = map[string]map[string]string{
 var forbidden = []string{"context", "io", "os", "net", "net/http", "database/sql", "os/exec", "time/tzdata", "sync"}
 
 // testOnly is what only tests may import.
-var testOnly = []string{"internal/testenv", "internal/forge/forgetest", "internal/e2e", "testing"}
+var testOnly = []string{"internal/testenv", "internal/forge/forgetest", "internal/redact/redacttest", "internal/e2e", "testing"}
 
 type pkg struct {
 	ImportPath, Dir                    string

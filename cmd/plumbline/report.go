@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -184,6 +183,8 @@ func newReportCmd(o *options) *cobra.Command {
 module's directory, after an init; one on standard input is read in this directory. What the plan marks as sensitive is masked, and so are values of
 environment and plan variables whose names say secret, and what looks like a well-known token.
 
+The exit code is 1 for a plan that could not be finished; differences are no failure here.
+
 With --since, the difference from an earlier plan is shown: what would happen now and was not in it, and what was and would not.
 
 PLUMBLINE_DIGEST_KEY, if set, is the key by which the digest covers sensitive values, so that digests of different machines compare.`,
@@ -215,7 +216,13 @@ PLUMBLINE_DIGEST_KEY, if set, is the key by which the digest covers sensitive va
 				}
 				plans = append(plans, n)
 			}
-			return f.print(o, plans)
+			if err := f.print(o, plans); err != nil {
+				return err
+			}
+			if slices.ContainsFunc(plans, func(n named) bool { return n.Plan.Errored }) {
+				return &exitError{code: exitFailed} // the report says it
+			}
+			return nil
 		},
 	}
 	f.add(cmd)
@@ -274,21 +281,31 @@ func environmentSecrets(environ []string) []string {
 	return out
 }
 
+// How many values that a plan marks as sensitive are masked wherever else they stand: the first in every form, the others as they are. In their own
+// places all are.
+const (
+	encodedSecrets = 1_000
+	maxSecrets     = 50_000
+)
+
 // parse reads plan JSON and masks it.
 func (r *planReader) parse(in io.Reader) (plumbline.Plan, error) {
-	secrets := map[string]bool{}
+	seen := map[string]bool{}
+	var secrets []string
 	plan, err := tfplan.Read(in, tfplan.Options{
 		Key: r.key, MaxAttributes: r.most, SecretName: redact.SecretName, SecretValue: redact.SecretValue,
 		Secrets: func(s string) {
-			if len(secrets) < 10_000 {
-				secrets[s] = true
+			if len(secrets) < maxSecrets && !seen[s] {
+				seen[s] = true
+				secrets = append(secrets, s)
 			}
 		},
 	})
 	if err != nil {
 		return plan, err
 	}
-	m := r.masker.With(slices.Collect(maps.Keys(secrets))...)
+	some := min(len(secrets), encodedSecrets)
+	m := r.masker.With(secrets[:some]...).WithPlain(secrets[some:]...)
 	tfplan.Mask(&plan, m.String)
 	return plan, nil
 }

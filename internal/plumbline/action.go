@@ -113,9 +113,13 @@ var reasons = map[string]string{
 	"delete_because_count_index":        "its index is beyond count",
 	"delete_because_each_key":           "its key is not in for_each any more",
 	"delete_because_no_move_target":     "its move target is not in the configuration",
+	"delete_because_enabled_false":      "enabled is false",
 	"read_because_config_unknown":       "its configuration is known after apply",
 	"read_because_dependency_pending":   "something it depends on changes",
 	"read_because_check_nested":         "read by a check",
+
+	"forgot_because_lifecycle_destroy_in_state":  "lifecycle says destroy = false", // in the state; OpenTofu's own
+	"forgot_because_lifecycle_destroy_in_config": "lifecycle says destroy = false",
 
 	"instance_count_unknown":  "how many there will be is known after apply",
 	"resource_config_unknown": "its configuration is known after apply",

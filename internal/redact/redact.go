@@ -59,7 +59,8 @@ const Mask = "(sensitive)"
 // Masker masks one set of secrets. It never changes: it is safe for concurrent use, and costs nothing but memory,
 // about 40 bytes for each byte of each form. Printing one shows no secret.
 type Masker struct {
-	values []string // what is masked, sorted, each once
+	values []string // what is masked in all forms, sorted, each once
+	plain  []string // what is masked as it is and in JSON alone
 	mask   string
 	auto   *automaton
 	shapes *shapes // nil for values alone
@@ -72,7 +73,7 @@ func New(secrets ...string) *Masker {
 	for _, s := range secrets {
 		values = append(values, split(s)...)
 	}
-	return newMasker(values, nil)
+	return newMasker(values, nil, nil)
 }
 
 // WithShapes returns a Masker that masks m's secrets, and besides whatever looks like one: see the package's comment. The first call in a process
@@ -90,17 +91,35 @@ func (m *Masker) With(secrets ...string) *Masker {
 	for _, s := range secrets {
 		values = append(values, split(s)...)
 	}
-	return newMasker(values, m.shapes)
+	return newMasker(values, m.plain, m.shapes)
 }
 
-func newMasker(values []string, shapes *shapes) *Masker {
+// WithPlain returns a Masker for m's secrets plus these, which are masked as they are and in JSON alone. It is for thousands of secrets that
+// are not likely to be encoded: it takes a twentieth of the time and memory that With does.
+func (m *Masker) WithPlain(secrets ...string) *Masker {
+	plain := slices.Clone(m.plain)
+	for _, s := range secrets {
+		plain = append(plain, split(s)...)
+	}
+	return newMasker(slices.Clone(m.values), plain, m.shapes)
+}
+
+func newMasker(values, plain []string, shapes *shapes) *Masker {
 	slices.Sort(values)
 	values = slices.Compact(values)
+	slices.Sort(plain)
+	plain = slices.Compact(plain)
 	var all []string
 	for _, v := range values {
 		all = append(all, forms(v)...)
 	}
-	return &Masker{values: values, mask: chooseMask(all), auto: newAutomaton(all, false), shapes: shapes}
+	for _, v := range plain {
+		all = append(all, v)
+		if escaped := jsonEscape(v, false); escaped != v {
+			all = append(all, escaped)
+		}
+	}
+	return &Masker{values: values, plain: plain, mask: chooseMask(all), auto: newAutomaton(all, false), shapes: shapes}
 }
 
 // String returns s with every secret replaced by the mask. Secrets that overlap or touch are replaced by one mask.
@@ -149,7 +168,7 @@ func (m *Masker) Writer(w io.Writer) *Writer { return &Writer{m: m, to: w} }
 // Format keeps the secrets out of whatever prints a Masker or a struct that holds one.
 func (m *Masker) Format(f fmt.State, _ rune) {
 	// A fmt.State reports its errors through the Print function that made it.
-	what := fmt.Sprintf("%d values", len(m.values))
+	what := fmt.Sprintf("%d values", len(m.values)+len(m.plain))
 	if m.shapes != nil {
 		what += ", shapes"
 	}

@@ -121,6 +121,15 @@ func TestWithLeavesTheFirstAlone(t *testing.T) {
 	}
 }
 
+func TestWithPlain(t *testing.T) {
+	m := New("hunter22").WithPlain(`open "sesame"`, "hunter22", "abc").With("swordfish")
+	in := `hunter22 aHVudGVyMjI= open "sesame" {"a":"open \"sesame\""} open+%22sesame%22 swordfish abc`
+	want := `(sensitive) (sensitive) (sensitive) {"a":"(sensitive)"} open+%22sesame%22 (sensitive) abc`
+	if got := m.String(in); got != want {
+		t.Errorf("got  %s\nwant %s", got, want)
+	}
+}
+
 func TestPrintingAMaskerShowsNoSecret(t *testing.T) {
 	m := New("hunter22")
 	holder := struct{ M *Masker }{m}

@@ -225,7 +225,7 @@ func remarks(parts []part) []*section {
 			know.add(rankInfo, kindName, "- Stack "+p.link+": the plan is not kept any more. What it counted is.\n")
 		}
 		if p.plan.Errored {
-			know.add(rankCheck, kindName, "- Stack "+p.link+": Terraform could not finish this plan. What is shown of it is not all.\n")
+			know.add(rankCheck, kindName, "- Stack "+p.link+": "+text(notFinished(p.plan))+"\n")
 		}
 		switch n := len(p.plan.Deferred); {
 		case n > 0:

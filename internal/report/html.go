@@ -100,7 +100,7 @@ func (*pageWriter) headOf(plans []NamedPlan, o PageOptions) pageHead {
 		h.At = o.At.UTC().Format("2006-01-02 15:04 MST")
 	}
 	for i, n := range plans {
-		r := pageRow{ID: fmt.Sprintf("s%d", i+1), Name: diff.Clean(n.Name), Failed: n.Err != nil, Sum: n.Plan.Summary}
+		r := pageRow{ID: fmt.Sprintf("s%d", i+1), Name: diff.Clean(n.Name), Failed: n.failed(), Sum: n.Plan.Summary}
 		r.Digest, _ = n.digest()
 		rest := n.Plan.Summary
 		rest.Replace, rest.Delete, rest.Create, rest.Update = 0, 0, 0, 0
@@ -152,7 +152,7 @@ func (p *pageWriter) stack(id string, n NamedPlan) {
 	}
 	s.Digest, s.DigestNote = n.digest()
 	if n.Plan.Errored {
-		s.Bad = append(s.Bad, "Terraform could not finish this plan: what is shown is not all.")
+		s.Bad = append(s.Bad, notFinished(n.Plan))
 	}
 	for _, c := range n.Plan.Checks {
 		check := pageCheck{Address: diff.Clean(c.Address), Verb: checkVerb(c.Status)}

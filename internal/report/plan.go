@@ -2,6 +2,7 @@ package report
 
 import (
 	"bufio"
+	"cmp"
 	"fmt"
 	"io"
 	"slices"
@@ -30,7 +31,7 @@ const unkeyed = "compares with nothing outside this run: it covers sensitive val
 
 // digest is what is said of the plan's digest, and a remark on it; "" where there is nothing to approve.
 func (p NamedPlan) digest() (digest, remark string) {
-	if !p.Plan.HasChanges() || p.Plan.Digest == "" {
+	if !p.Plan.HasChanges() || p.Plan.Digest == "" || p.failed() {
 		return "", ""
 	}
 	if p.Plan.Keyed && !p.DigestKey {
@@ -42,10 +43,18 @@ func (p NamedPlan) digest() (digest, remark string) {
 // differs begins what is said of the difference from an earlier plan.
 const differs = "Differs from the earlier plan: "
 
+// failed reports whether there is no plan, or only the beginning of one.
+func (p NamedPlan) failed() bool { return p.Err != nil || p.Plan.Errored }
+
+// notFinished says that a plan is only the beginning of one.
+func notFinished(p plumbline.Plan) string {
+	return cmp.Or(engineName(p.Engine, ""), "Terraform") + " could not finish this plan: what is shown of it is not all."
+}
+
 // danger orders plans like the rows of a note.
 func (p NamedPlan) danger() int {
 	switch {
-	case p.Err != nil:
+	case p.failed():
 		return 3
 	case p.Plan.Summary.Delete+p.Plan.Summary.Replace > 0:
 		return 2
@@ -143,9 +152,11 @@ func (t terminal) plan(p NamedPlan) {
 		}
 		return
 	}
-	t.say(name, ": ", t.paint(ansiBold, orNothing(says(p.Plan.Summary, false))))
 	if p.Plan.Errored {
-		t.say("  ", t.paint(ansiRed, "Terraform could not finish this plan: what is shown is not all."))
+		t.say(name, ": ", t.paint(ansiRed, "failed"))
+		t.say("  ", t.paint(ansiRed, notFinished(p.Plan)))
+	} else {
+		t.say(name, ": ", t.paint(ansiBold, orNothing(says(p.Plan.Summary, false))))
 	}
 	if p.SinceSummary != "" || len(p.Since) > 0 {
 		t.say("  ", t.paint(ansiBold, differs+brief(fold(p.SinceSummary))))
@@ -246,7 +257,7 @@ func headlineOf(plans []NamedPlan, bold bool) string {
 	var sum plumbline.Summary
 	failed := 0
 	for _, p := range plans {
-		if p.Err != nil {
+		if p.failed() {
 			failed++
 		}
 		sum = sum.Add(p.Plan.Summary)
@@ -292,6 +303,8 @@ func Markdown(plans []NamedPlan, limit int) string {
 		}
 		sign, at, what := "🟢", rankRow, "no changes"
 		switch p.danger() {
+		case 3:
+			sign, at, what = "❌", rankRedRow, "failed"
 		case 2:
 			sign, at, what = "🔴", rankRedRow, ""
 		case 1:

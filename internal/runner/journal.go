@@ -54,7 +54,8 @@ func (j *journal) hide(secrets []string) {
 	}
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	j.mask, j.out = j.mask.With(secrets...), nil
+	some := min(len(secrets), maxEncoded)
+	j.mask, j.out = j.mask.With(secrets[:some]...).WithPlain(secrets[some:]...), nil
 }
 
 func (j *journal) masker() *redact.Masker {

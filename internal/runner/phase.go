@@ -25,7 +25,8 @@ const (
 
 	// What a plan marks as sensitive is masked in text, too. Short values are left out: they would mask half the log.
 	minSensitive  = 6
-	maxSensitives = 1000
+	maxSensitives = 50_000
+	maxEncoded    = 1_000 // of them that are masked in every form, the others as they are
 )
 
 // stop is an error that already is an outcome.

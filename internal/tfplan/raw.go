@@ -240,10 +240,25 @@ func appendJSON(dst, v []byte, canonical bool) []byte {
 
 // appendString appends a JSON string in its shortest spelling.
 func appendString(dst, v []byte) []byte {
-	if bytes.IndexByte(v, escape) < 0 {
+	if isShortest(v) {
 		return append(dst, v...)
 	}
 	return appendQuoted(dst, text(v))
+}
+
+// isShortest reports whether a string has no escapes but those that its shortest spelling has, too.
+func isShortest(v []byte) bool {
+	for i := 0; ; i += 2 {
+		next := bytes.IndexByte(v[i:], escape)
+		if next < 0 {
+			return true
+		}
+		switch i += next; v[i+1] {
+		case quote, escape, 'n', 't', 'r', 'b', 'f':
+		default: // \/ and \u
+			return false
+		}
+	}
 }
 
 func appendQuoted(dst, s []byte) []byte {

@@ -90,15 +90,18 @@ func (w *walker) tellInside(name, v []byte, under bool, depth int) {
 
 // tellText looks at a string: at its name, then at what is inside.
 func (w *walker) tellText(name, v []byte, under bool, depth int) {
-	s := text(v)
 	switch {
 	case under || w.isSecret(name):
-		w.tellValue(s)
-	case len(s) <= minSecret || len(s) > maxValue:
-	case (s[0] == '{' || s[0] == '[') && depth < maxInside && jsontext.Value(s).IsValid() && !tooDeep(s):
-		w.tellInside(nil, bytes.TrimSpace(s), false, depth+1)
-	case bytes.IndexByte(s, '\n') >= 0:
-		w.tellLines(s)
+		w.tellValue(text(v))
+	case len(v) <= minSecret+2 || len(v) > maxValue:
+	case v[1] == '{' || v[1] == '[':
+		if s := text(v); depth < maxInside && jsontext.Value(s).IsValid() && !tooDeep(s) {
+			w.tellInside(nil, bytes.TrimSpace(s), false, depth+1)
+			break
+		}
+		fallthrough
+	case bytes.IndexByte(v, escape) >= 0: // a line break has one
+		w.tellLines(text(v))
 	}
 }
 
