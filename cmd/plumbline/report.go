@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"runtime/debug"
 	"slices"
 	"strconv"
 	"strings"
@@ -199,6 +200,9 @@ PLUMBLINE_DIGEST_KEY, if set, is the key by which the digest covers sensitive va
 			if in := slices.DeleteFunc(append([]string{since}, args...), func(s string) bool { return s != "-" }); len(in) > 1 {
 				return usageError(errors.New("standard input can be read once"))
 			}
+			if os.Getenv("GOGC") == "" {
+				debug.SetGCPercent(200) // a plan of 100 MB takes 8 MB more, and a tenth less of time
+			}
 			r := newPlanReader(o, &engine, &f)
 			var plans []named
 			for _, name := range args {
@@ -253,6 +257,7 @@ type planReader struct {
 const (
 	pageAttributes = 20_000
 	noteAttributes = tfplan.DefaultMaxAttributes
+	maxBytes       = 1 << 20 // of what is kept of them
 )
 
 func newPlanReader(o *options, engine *engineFlags, f *formats) *planReader {
@@ -293,7 +298,7 @@ func (r *planReader) parse(in io.Reader) (plumbline.Plan, error) {
 	seen := map[string]bool{}
 	var secrets []string
 	plan, err := tfplan.Read(in, tfplan.Options{
-		Key: r.key, MaxAttributes: r.most, SecretName: redact.SecretName, SecretValue: redact.SecretValue,
+		Key: r.key, MaxAttributes: r.most, MaxBytes: maxBytes, SecretName: redact.SecretName, SecretValue: redact.SecretValue,
 		Secrets: func(s string) {
 			if len(secrets) < maxSecrets && !seen[s] {
 				seen[s] = true
@@ -321,15 +326,15 @@ func (r *planReader) read(ctx context.Context, name string) (plumbline.Plan, err
 		defer func() { _ = f.Close() }() // only read
 		in = f
 	}
-	buffered := bufio.NewReaderSize(in, 64<<10)
-	magic, err := buffered.Peek(2)
-	switch {
-	case err != nil:
+	magic := make([]byte, 2)
+	if _, err := io.ReadFull(in, magic); err != nil {
 		return plumbline.Plan{}, usageError(fmt.Errorf("%s is empty or cannot be read: %w", display(name), err))
-	case string(magic) == "PK": // a saved plan is a zip file
-		return r.show(ctx, name, buffered)
 	}
-	plan, err := r.parse(buffered)
+	whole := io.MultiReader(bytes.NewReader(magic), in)
+	if string(magic) == "PK" { // a saved plan is a zip file
+		return r.show(ctx, name, whole)
+	}
+	plan, err := r.parse(whole)
 	if err != nil {
 		return plan, fmt.Errorf("%s: %w", display(name), err)
 	}

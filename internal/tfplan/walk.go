@@ -159,7 +159,7 @@ func (w *walker) walkMembers(p place) {
 		if inner.isPlain() && bytes.Equal(inner.before, inner.after) {
 			continue
 		}
-		if w.name = name; looking && w.isSecret(name) {
+		if w.name = name; looking && w.isSecret(name) && !isTrue(inner.beforeSensitive) && !isTrue(inner.afterSensitive) { // else they are told as sensitive
 			w.tellInside(name, inner.before, true, 0)
 			w.tellInside(name, inner.after, true, 0)
 		}
