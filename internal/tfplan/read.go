@@ -35,8 +35,8 @@ type Options struct {
 	Secrets func(string)
 
 	// SecretName, if not nil, reports whether a name is that of a secret. Secrets is then told the strings under it, though nothing marks
-	// them as sensitive: of a variable, of a changed attribute, of the "value" beside a "name" or "key", of what is inside a string that
-	// holds JSON, and of lines in a text such as `export DB_PASSWORD=…` or `password: …`.
+	// them as sensitive: of a variable, of a changed attribute, of the "value" beside a "name" or "key", and of what is inside a string that
+	// holds JSON. Lines of a text that set such a name are not looked at: whoever masks texts finds them.
 	SecretName func(name string) bool
 
 	// SecretValue, if not nil, reports whether a string under such a name is worth telling: "true" is no secret.

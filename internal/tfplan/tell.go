@@ -97,25 +97,6 @@ func (w *walker) tellText(name, v []byte, under bool, depth int) {
 	case v[1] == '{' || v[1] == '[':
 		if s := text(v); depth < maxInside && jsontext.Value(s).IsValid() && !tooDeep(s) {
 			w.tellInside(nil, bytes.TrimSpace(s), false, depth+1)
-			break
-		}
-		fallthrough
-	case bytes.IndexByte(v, escape) >= 0: // a line break has one
-		w.tellLines(text(v))
-	}
-}
-
-// tellLines reports the values of lines that give something the name of a secret, as shells, YAML, TOML and INI files do.
-func (w *walker) tellLines(s []byte) {
-	for line := range bytes.Lines(s) {
-		i := bytes.IndexAny(line, ":=")
-		if i <= 0 {
-			continue
-		}
-		name := bytes.Trim(line[:i], " \t\"'")
-		name = name[bytes.LastIndexAny(name, " \t\"'")+1:]
-		if w.isSecret(name) {
-			w.tellValue(bytes.Trim(line[i+1:], " \t\r\n\"',;=:"))
 		}
 	}
 }
