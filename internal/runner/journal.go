@@ -90,7 +90,10 @@ func (j *journal) line(b []byte) {
 		}
 		return
 	}
-	_, _ = io.WriteString(j.events, tfplan.MaskJSON(string(b), j.mask.String)+"\n")
+	// What provisioners print is in the log, and says nothing of what was made. Line by line, a private key cannot be told from other text.
+	if e.Type != "provision_progress" {
+		_, _ = io.WriteString(j.events, tfplan.MaskJSON(string(b), j.mask.String)+"\n")
+	}
 	if e.Done != nil {
 		j.created = append(j.created, plumbline.Created{Address: j.mask.String(e.Done.Address), Action: e.Done.Action, ID: j.mask.String(e.Done.ID)})
 	}

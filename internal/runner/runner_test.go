@@ -15,6 +15,7 @@ import (
 	"testing"
 
 	"github.com/plumbline/plumbline/internal/plumbline"
+	"github.com/plumbline/plumbline/internal/redact/redacttest"
 	"github.com/plumbline/plumbline/internal/testenv"
 )
 
@@ -184,6 +185,80 @@ check "prints" {
 		}
 		if !strings.Contains(string(doc), "use (sensitive) here") || !strings.Contains(string(doc), "DB_PASSWORD") {
 			t.Errorf("the plan hides more than it should: %s", doc)
+		}
+	})
+}
+
+// TestCorpus has a provisioner print the corpus of secrets line by line, and checks quote it in their messages: neither the log, nor the events, nor the
+// outcome shows one. Ordinary lines come through as they are.
+func TestCorpus(t *testing.T) {
+	each(t, func(t *testing.T, e testenv.Engine) {
+		s := newSite(t, HostConfig{Engines: engine(e, "")})
+		var secrets, messages strings.Builder
+		var env []plumbline.EnvVar
+		for i, secret := range redacttest.Secrets() {
+			if secret.Configured {
+				env = append(env, plumbline.EnvVar{Name: fmt.Sprintf("PLANTED_%d", i), Value: plumbline.NewSecret(secret.Value), Sensitive: true})
+			}
+			secrets.WriteString(secret.Text + "\n")
+			fmt.Fprintf(&messages, "check \"c%d\" {\n  assert {\n    condition     = length(terraform_data.a.input) > 1000\n    error_message = %q\n  }\n}\n",
+				i, strings.NewReplacer("${", "$${", "%{", "%%{").Replace("it said "+secret.Text))
+		}
+		ordinary := strings.Join(redacttest.Ordinary(), "\n")
+		j := s.job(map[string]string{"secrets.txt": secrets.String(), "ordinary.txt": ordinary, "main.tf": local + messages.String() + `
+resource "terraform_data" "a" {
+  input = "x"
+  provisioner "local-exec" {
+    interpreter = ["cat"]
+    command     = "secrets.txt"
+    quiet       = true
+  }
+  provisioner "local-exec" {
+    interpreter = ["cat"]
+    command     = "ordinary.txt"
+    quiet       = true
+  }
+}
+`})
+		j.Backend, j.Env = s.backend(), env
+		shows := func(what, text string) {
+			t.Helper()
+			for _, secret := range redacttest.Secrets() {
+				if secret.Shown(text) {
+					t.Errorf("%s: shows %s (%s)", what, secret.Name, secret.Kind)
+				}
+			}
+		}
+		out, log := s.do(j)
+		if out.Plan == nil || strings.Count(log, "it said ") < 200 {
+			t.Fatalf("plan: %s\n%s", describe(out), log)
+		}
+		shows("the log of the plan", log)
+		doc, err := json.Marshal(out)
+		if err != nil {
+			t.Fatal(err)
+		}
+		shows("the outcome of the plan", string(doc))
+		apply := applyOf(j)
+		out, log = s.do(apply)
+		if !out.Applied {
+			t.Fatalf("apply: %s\n%s", describe(out), log)
+		}
+		events, err := os.ReadFile(filepath.Join(s.host.Dir(j.Run), eventsFile))
+		if err != nil {
+			t.Fatal(err)
+		}
+		shows("the log of the apply", log)
+		shows("the events", string(events))
+		lost := 0
+		for _, line := range redacttest.Ordinary() {
+			if strings.TrimSpace(line) != "" && !strings.Contains(log, strings.TrimSpace(line)) {
+				lost++
+				t.Logf("not as it was: %q", line)
+			}
+		}
+		if lost > 0 {
+			t.Errorf("%d ordinary lines were changed", lost)
 		}
 	})
 }
