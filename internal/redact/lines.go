@@ -166,19 +166,15 @@ func (w *Writer) unit(pos, ready int, final bool) (end int, key *keyLines, ok bo
 			return end, key, true
 		}
 		text := w.buf[end:next]
-		switch {
-		case key == nil && end > pos:
-			return end, nil, true
-		case key != nil && pemEnd().Match(text):
-			key = nil
-		case key != nil && key.next(string(text)):
-			end = next
-			continue
-		case key != nil && end > pos:
-			if !pemStart().Match(text) {
+		if key != nil {
+			if _, ok := key.end(string(text)); ok {
+				key = nil
+			} else if key.next(string(text)) {
+				end = next
+				continue
+			} else if end > pos && !pemStart().Match(text) { // which would be the last line of what is left of a key
 				return end, nil, true
 			}
-			key = nil // the last line of what is left of a key
 		}
 		end = next
 		if key = openKey(text); key == nil {

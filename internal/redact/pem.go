@@ -10,7 +10,6 @@ var (
 	pemEnd   = lazy(`-----END (?:[A-Z0-9]+ ){0,4}PRIVATE KEY(?: BLOCK)?-----`)
 	pemField = lazy(`^(?:Proc-Type|DEK-Info|Version|Comment|Hash|Charset|MessageID): `)
 	pemBody  = lazy(`[A-Za-z0-9+/=]{16}`)
-	pemRun   = lazy(`[A-Za-z0-9+/=]{48,}["',|\\]*\s*$`)
 	pemStart = lazy(`^[\s"'|]*[A-Za-z0-9+/=]{32,}`)
 	plusSign = strings.NewReplacer("&#43;", "+", "&#34;", "", "&quot;", "", "%2B", "+", "%2b", "+")
 )
@@ -32,6 +31,10 @@ func pemBlock(text string, at span) []span {
 	}
 	end, i, k := body, body, keyLines{prefix: text[strings.LastIndexByte(text[:at.start], '\n')+1 : at.start]}
 	for line := range strings.Lines(text[body:]) {
+		if i == body && trimKeyLine(plusSign.Replace(line)) == "" { // the rest of the line that begins it
+			i += len(line)
+			continue
+		}
 		if !k.next(line) {
 			if m := pemStart().FindStringIndex(line[:min(len(line), endless)]); m != nil { // the last line of what is left of it
 				end = i + m[1]
@@ -49,12 +52,13 @@ func pemBlock(text string, at span) []span {
 	return []span{{at.start, at.start + len(strings.TrimRight(text[at.start:end], "\r\n"))}}
 }
 
-// keyLines tells how far the lines of a key go.
+// keyLines tells how far the lines of a key go. It looks at each line from its beginning, so that what is masked further on in a line, or joined to
+// its end because a mask stands for several lines, does not make a key of it.
 type keyLines struct {
-	prefix string // what stands before the key in its first line; in the others, digits may differ
+	prefix string // what stands before the key in its first line; in the others, numbers may differ
 	lines  int    // how many have been part of the key, blank ones apart
 	short  bool   // whether a short word may be the last line of the key
-	blank  bool
+	blank  bool   // whether the last line was
 }
 
 // next reports whether line, the one after those before, belongs to the key.
@@ -62,43 +66,69 @@ func (k *keyLines) next(line string) bool {
 	if len(line) > endless {
 		return false
 	}
-	line = plusSign.Replace(line)
-	t := trimKeyLine(line)
+	t := k.bare(line)
 	if t == "" {
-		if k.blank && k.short {
+		if k.blank {
 			return false // what follows two blank lines is something else
 		}
-		k.blank = k.blank || k.short || k.lines > 0
-		k.short = false
-		return true
-	}
-	if pemField().MatchString(t) {
-		k.lines++
+		k.blank, k.short = true, false
 		return true
 	}
 	const whole = 32 // lines of keys have 64 or more, except the last
-	if !isBase64(t) && k.prefixed(line) {
-		t = trimKeyLine(line[len(k.prefix):])
-	}
-	if isBase64(t) && (k.short || len(t) >= whole) || pemRun().MatchString(line) {
-		k.lines++
-		k.short, k.blank = true, false
-		return true
-	}
-	return false
-}
-
-// prefixed reports whether line begins as the first one does: with a time and what else a log puts before a line.
-func (k *keyLines) prefixed(line string) bool {
-	if len(line) <= len(k.prefix) || strings.Contains(k.prefix, "sensitive") { // a mask may stand for different texts
+	switch {
+	case pemField().MatchString(t):
+	case isBase64(t) && (k.short || len(t) >= whole):
+		k.short = true
+	default:
 		return false
 	}
-	for i := range len(k.prefix) {
-		if line[i] != k.prefix[i] && (!isDigit(line[i]) || !isDigit(k.prefix[i])) {
-			return false
-		}
-	}
+	k.lines++
+	k.blank = false
 	return true
+}
+
+// end returns where in line the key ends, if it does.
+func (k *keyLines) end(line string) (int, bool) {
+	m := pemEnd().FindStringIndex(line)
+	if m == nil {
+		return 0, false
+	}
+	before := strings.TrimLeft(k.bare(line[:m[0]]), "+-~|># ")
+	return m[1], before == "" || isBase64(before)
+}
+
+// bare returns what line has of a key, without what stands before and around it.
+func (k *keyLines) bare(line string) string {
+	line = plusSign.Replace(line)
+	t := trimKeyLine(line)
+	if n, ok := k.prefixed(line); ok && !isBase64(t) {
+		t = trimKeyLine(line[n:])
+	}
+	return t
+}
+
+// prefixed reports whether line begins as the first one does, with a time and what else a log puts before a line, and returns how long that is.
+func (k *keyLines) prefixed(line string) (int, bool) {
+	if strings.Contains(k.prefix, "sensitive") { // a mask may stand for different texts
+		return 0, false
+	}
+	i, p := 0, 0
+	for p < len(k.prefix) && i < len(line) {
+		if isDigit(line[i]) && isDigit(k.prefix[p]) {
+			for i < len(line) && isDigit(line[i]) {
+				i++
+			}
+			for p < len(k.prefix) && isDigit(k.prefix[p]) {
+				p++
+			}
+			continue
+		}
+		if line[i] != k.prefix[p] {
+			return 0, false
+		}
+		i, p = i+1, p+1
+	}
+	return i, p == len(k.prefix)
 }
 
 // trimKeyLine takes off what diffs, quotations and lists put around a line.
@@ -123,8 +153,8 @@ func isBase64(s string) bool {
 func (k keyLines) rest(text string) int {
 	n := 0
 	for line := range strings.Lines(text) {
-		if e := pemEnd().FindStringIndex(line); e != nil {
-			return n + e[1]
+		if end, ok := k.end(line); ok {
+			return n + end
 		}
 		if !k.next(line) {
 			break
