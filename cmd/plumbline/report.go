@@ -103,8 +103,11 @@ func (f *formats) print(o *options, plans []named) error {
 	list := make([]report.NamedPlan, 0, len(plans))
 	for _, p := range plans {
 		if p.since != nil {
-			c := diff.Compare(*p.since, p.Plan)
-			p.Since, p.SinceSummary = c.Lines(), c.Summary()
+			if c := diff.Compare(*p.since, p.Plan); c.Equal {
+				p.Next = "It would do the same as the earlier plan."
+			} else {
+				p.Since, p.SinceSummary = c.Lines(), c.Summary()
+			}
 		}
 		list = append(list, p.NamedPlan)
 	}

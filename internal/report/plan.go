@@ -310,6 +310,9 @@ func Markdown(plans []NamedPlan, limit int) string {
 		case 1:
 			sign, what = "🟠", ""
 		}
+		if p.Next != "" {
+			what = text(p.Next)
+		}
 		rows.add(at, kindRow, rowOf(sign, text(p.Name), p.Plan.Summary, what))
 		digest, remark := p.digest()
 		note := ""
