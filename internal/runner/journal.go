@@ -55,7 +55,7 @@ func (j *journal) hide(secrets []string) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	some := min(len(secrets), maxEncoded)
-	j.mask, j.out = j.mask.With(secrets[:some]...).WithPlain(secrets[some:]...), nil
+	j.mask, j.out = j.mask.WithPlain(secrets[some:]...).With(secrets[:some]...), nil
 }
 
 func (j *journal) masker() *redact.Masker {
