@@ -240,7 +240,7 @@ func domainPlan(p web.PlanJSON) plumbline.Plan {
 		for _, c := range in {
 			out = append(out, plumbline.Change{
 				Address: c.Address, Previous: c.Previous, Type: c.Type, Provider: c.Provider, Action: c.Action, Reason: c.Reason, Deposed: c.Deposed,
-				Importing: c.Importing, ReplacePaths: c.ReplacePaths, Attributes: attributes(c.Attributes),
+				Importing: c.Importing, ReplacePaths: c.ReplacePaths, Attributes: attributes(c.Attributes), Omitted: c.Omitted,
 			})
 		}
 		return out

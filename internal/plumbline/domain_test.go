@@ -294,6 +294,9 @@ func TestOnlyEmpties(t *testing.T) {
 			t.Errorf("%s to %s: %t, want %t", tt.before, tt.after, got, tt.want)
 		}
 	}
+	if (Change{Action: ActionUpdate, Attributes: []Attribute{{Path: "x", Before: "", After: "[]"}}, Omitted: 1}).OnlyEmpties() {
+		t.Error("what is not kept may be anything")
+	}
 	if (Change{Action: ActionDelete, Attributes: []Attribute{{Path: "x", Before: "[]"}}}).OnlyEmpties() || (Change{Action: ActionUpdate}).OnlyEmpties() {
 		t.Error("a deleted resource, or one of which nothing is known, says something")
 	}

@@ -14,7 +14,7 @@ type Plan struct {
 	Version   string // the engine's
 	Summary   Summary
 	Changes   []Change // managed resources that are not no-ops, and actions that are invoked, sorted by address
-	Outputs   []OutputChange
+	Outputs   []OutputChange // Summary.Output counts them all; of very many, not all are kept
 	Drift     []Change // what Terraform saw changed outside since the last state, sorted by address
 	Deferred  []Change // what this plan leaves to a later one, sorted by address; applying it does none of it
 	Checks    []Check  // of the configuration's own, those that did not pass, sorted by address
@@ -91,6 +91,7 @@ type Change struct {
 	Importing    string // id
 	ReplacePaths []string
 	Attributes   []Attribute // changed ones; members of objects by name, elements of lists by index
+	Omitted      int         // how many more have changed and are not kept, because the plan is very large
 }
 
 // OnlyEmpties reports whether nothing differs but that an empty value (a text, a list or a map) stands where there was nothing, or the other way
@@ -102,7 +103,7 @@ func (c Change) OnlyEmpties() bool {
 			return false
 		}
 	}
-	return c.Action == ActionUpdate && len(c.Attributes) > 0
+	return c.Action == ActionUpdate && len(c.Attributes) > 0 && c.Omitted == 0
 }
 
 // Attribute is one changed attribute, at its leaf: `tags["a.b"]`, `ingress[0].from_port`. Before and After are values: JSON, or Masked,
@@ -126,7 +127,8 @@ func TooLong(size int, hash string) string { return fmt.Sprintf("(%d bytes, hash
 // IsJSON reports whether a value of an Attribute or OutputChange is JSON, and not one of the words that stand for one.
 func IsJSON(value string) bool { return value != "" && value[0] != '(' }
 
-// OutputChange is a change of a root module's output value.
+// OutputChange is a change of a root module's output value. Where only a part of After is not known, that part is the string
+// "(known after apply)".
 type OutputChange struct {
 	Name      string
 	Action    Action

@@ -207,7 +207,7 @@ func outputJSON(o plumbline.OutputChange) OutputJSON {
 func changeJSON(c plumbline.Change) ChangeJSON {
 	return ChangeJSON{
 		Address: c.Address, Previous: c.Previous, Type: c.Type, Provider: c.Provider, Action: c.Action, Reason: c.Reason, Deposed: c.Deposed,
-		Importing: c.Importing, ReplacePaths: c.ReplacePaths, Attributes: convert(c.Attributes, attributeJSON),
+		Importing: c.Importing, ReplacePaths: c.ReplacePaths, Attributes: convert(c.Attributes, attributeJSON), Omitted: c.Omitted,
 	}
 }
 

@@ -297,6 +297,7 @@ type ChangeJSON struct {
 	Importing    string           `json:"importing,omitempty"`
 	ReplacePaths []string         `json:"replace_paths,omitempty"`
 	Attributes   []AttributeJSON  `json:"attributes,omitempty"`
+	Omitted      int              `json:"attributes_omitted,omitempty"` // how many more have changed, in a very large plan
 }
 
 // OutputJSON is a change of an output value.
