@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
+	"github.com/plumbline/plumbline/internal/diff"
 	"github.com/plumbline/plumbline/internal/runner"
 )
 
@@ -66,16 +67,23 @@ func run(ctx context.Context, args []string, in io.Reader, out, errOut io.Writer
 		return exitDone
 	case errors.As(err, &exit):
 		if exit.err != nil {
-			fmt.Fprintln(errOut, exit.err)
+			complain(errOut, exit.err)
 		}
 		return exit.code
 	}
-	fmt.Fprintln(errOut, err)
+	complain(errOut, err)
 	// cobra's own complaints about the number of arguments have no type.
 	if s := err.Error(); strings.HasPrefix(s, "accepts ") || strings.HasPrefix(s, "requires ") || strings.HasPrefix(s, "unknown command") {
 		return exitUsage
 	}
 	return exitFailed
+}
+
+// complain prints an error. What stands in it can come from a file or a name that nobody has looked at: a terminal must not obey it.
+func complain(w io.Writer, err error) {
+	for line := range strings.SplitSeq(strings.TrimRight(err.Error(), "\n"), "\n") {
+		fmt.Fprintln(w, diff.Clean(line))
+	}
 }
 
 func newRoot(in io.Reader, out, errOut io.Writer) *cobra.Command {

@@ -83,10 +83,12 @@ PLUMBLINE_DIGEST_KEY, if set, is the key by which digests cover sensitive values
 			if err := f.check(o); err != nil {
 				return err
 			}
-			plans, err := planTrees(cmd.Context(), o, args, newPlanReader(o, &engine, &f))
+			r := newPlanReader(o, &engine, &f)
+			plans, err := planTrees(cmd.Context(), o, args, r)
 			if err != nil {
 				return err
 			}
+			r.mask(plans)
 			if err := f.print(o, plans); err != nil {
 				return err
 			}
@@ -174,7 +176,7 @@ func (r *planReader) plan(ctx context.Context, dir string, spec plumbline.StackS
 		if len(lines) == 0 {
 			return err
 		}
-		return fmt.Errorf("%w\n  %s", err, r.masker.String(strings.Join(lines, "\n  ")))
+		return fmt.Errorf("%w\n  %s", err, strings.Join(lines, "\n  "))
 	}
 	// terraform-exec's commands die with the thread that started them.
 	runtime.LockOSThread()

@@ -103,9 +103,12 @@ func (f *formats) print(o *options, plans []named) error {
 	list := make([]report.NamedPlan, 0, len(plans))
 	for _, p := range plans {
 		if p.since != nil {
-			if c := diff.Compare(*p.since, p.Plan); c.Equal {
+			c := diff.Compare(*p.since, p.Plan)
+			switch {
+			case p.Plan.Errored:
+			case c.Equal:
 				p.Next = "It would do the same as the earlier plan."
-			} else {
+			default:
 				p.Since, p.SinceSummary = c.Lines(), c.Summary()
 			}
 		}
@@ -143,7 +146,7 @@ func newReportJSON(plans []named) reportJSON {
 		s.Plan = &plan
 		if p.since != nil {
 			c := diff.Compare(*p.since, p.Plan)
-			s.Since = &comparisonJSON{Same: p.since.Digest == p.Plan.Digest, Digest: p.since.Digest, Summary: c.Summary()}
+			s.Since = &comparisonJSON{Same: c.Equal, Digest: p.since.Digest, Summary: c.Summary()}
 			for _, l := range c.Lines() {
 				line := strings.Repeat("  ", l.Depth) + strings.TrimRight(l.Sign+" "+l.Text, " ")
 				if l.Note != "" {
@@ -223,6 +226,7 @@ PLUMBLINE_DIGEST_KEY, if set, is the key by which the digest covers sensitive va
 				}
 				plans = append(plans, n)
 			}
+			r.mask(plans)
 			if err := f.print(o, plans); err != nil {
 				return err
 			}
@@ -251,9 +255,12 @@ type planReader struct {
 	o      *options
 	engine *engineFlags
 	key    []byte
-	given  bool // the key was given: digests compare with those of other runs
-	masker *redact.Masker
-	most   int // attributes of a plan that are kept
+	given  bool           // the key was given: digests compare with those of other runs
+	masker *redact.Masker // of what is known before any plan is read
+	most   int            // attributes of a plan that are kept
+
+	secrets []string // that the plans told, each once
+	seen    map[string]bool
 }
 
 // Attributes of a plan that are kept: as many as anybody would read, or as a note under a limit can show.
@@ -266,6 +273,7 @@ const (
 func newPlanReader(o *options, engine *engineFlags, f *formats) *planReader {
 	r := &planReader{
 		o: o, engine: engine, key: []byte(os.Getenv(digestKeyVariable)), masker: redact.New(environmentSecrets(os.Environ())...).WithShapes(), most: pageAttributes,
+		seen: map[string]bool{},
 	}
 	if f.limit != "" && f.html == "" {
 		r.most = noteAttributes
@@ -296,27 +304,43 @@ const (
 	maxSecrets     = 50_000
 )
 
-// parse reads plan JSON and masks it.
+// parse reads plan JSON. What comes out is to be masked when all plans have been read: what one of them marks can stand in another.
 func (r *planReader) parse(in io.Reader) (plumbline.Plan, error) {
-	seen := map[string]bool{}
-	var secrets []string
-	plan, err := tfplan.Read(in, tfplan.Options{
+	return tfplan.Read(in, tfplan.Options{
 		Key: r.key, MaxAttributes: r.most, MaxBytes: maxBytes, SecretName: redact.SecretName, SecretValue: redact.SecretValue,
 		Secrets: func(s string) {
-			if len(secrets) < maxSecrets && !seen[s] {
-				seen[s] = true
-				secrets = append(secrets, s)
+			if len(r.secrets) < maxSecrets && !r.seen[s] {
+				r.seen[s] = true
+				r.secrets = append(r.secrets, s)
 			}
 		},
 	})
-	if err != nil {
-		return plan, err
-	}
-	some := min(len(secrets), encodedSecrets)
-	m := r.masker.WithPlain(secrets[some:]...).With(secrets[:some]...) // in this order the dear ones are built once
-	tfplan.Mask(&plan, m.String)
-	return plan, nil
 }
+
+// mask hides the secrets of all plans in all plans, and in what is said where there is none.
+func (r *planReader) mask(plans []named) {
+	some := min(len(r.secrets), encodedSecrets)
+	m := r.masker.WithPlain(r.secrets[some:]...).With(r.secrets[:some]...) // in this order the dear ones are built once
+	for i := range plans {
+		p := &plans[i]
+		tfplan.Mask(&p.Plan, m.String)
+		if p.since != nil {
+			tfplan.Mask(p.since, m.String)
+		}
+		if p.Err != nil {
+			p.Err = maskedError{p.Err, m.String(p.Err.Error())}
+		}
+	}
+}
+
+// maskedError is an error whose words had a secret in them, perhaps.
+type maskedError struct {
+	error
+	text string
+}
+
+func (e maskedError) Error() string { return e.text }
+func (e maskedError) Unwrap() error { return e.error }
 
 // read reads plan JSON or a saved plan from a file, or from standard input for "-".
 func (r *planReader) read(ctx context.Context, name string) (plumbline.Plan, error) {
@@ -339,7 +363,8 @@ func (r *planReader) read(ctx context.Context, name string) (plumbline.Plan, err
 	}
 	plan, err := r.parse(whole)
 	if err != nil {
-		return plan, fmt.Errorf("%s: %w", display(name), err)
+		// It names the place, which can be an address with a secret for a key.
+		return plan, fmt.Errorf("%s: %w", display(name), maskedError{err, r.masker.With(r.secrets...).String(err.Error())})
 	}
 	return plan, nil
 }
