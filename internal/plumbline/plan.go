@@ -13,15 +13,15 @@ type Plan struct {
 	Engine    string // "terraform" or "tofu"
 	Version   string // the engine's
 	Summary   Summary
-	Changes   []Change // managed resources that are not no-ops, and actions that are invoked, sorted by address
+	Changes   []Change       // managed resources that are not no-ops, and actions that are invoked, sorted by address
 	Outputs   []OutputChange // Summary.Output counts them all; of very many, not all are kept
-	Drift     []Change // what Terraform saw changed outside since the last state, sorted by address
-	Deferred  []Change // what this plan leaves to a later one, sorted by address; applying it does none of it
-	Checks    []Check  // of the configuration's own, those that did not pass, sorted by address
-	NoState   bool     // there was no state, or an empty one: the stack was never applied here
-	Errored   bool     // Terraform could not finish the plan
-	Partial   bool     // after it another plan is needed, to reach what the configuration asks for
-	Truncated bool     // attribute details were left out because of the size
+	Drift     []Change       // what Terraform saw changed outside since the last state, sorted by address
+	Deferred  []Change       // what this plan leaves to a later one, sorted by address; applying it does none of it
+	Checks    []Check        // of the configuration's own, those that did not pass, sorted by address
+	NoState   bool           // there was no state, or an empty one: the stack was never applied here
+	Errored   bool           // Terraform could not finish the plan
+	Partial   bool           // after it another plan is needed, to reach what the configuration asks for
+	Truncated bool           // attribute details were left out because of the size
 }
 
 // Check is a condition of the configuration (a check block, a pre- or postcondition, a variable's validation) that did not pass.
