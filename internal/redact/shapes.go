@@ -62,7 +62,7 @@ func readShapes() *shapes {
 	if err := json.Unmarshal(shapesJSON, &set); err != nil {
 		panic(fmt.Sprintf("redact: rules/shapes.json: %v", err)) // built in: a test reads it
 	}
-	rules := append(set.Rules, ownRules()...)
+	rules := slices.Concat(set.Rules, ownRules())
 	byWord := map[string][]*rule{}
 	for _, r := range rules {
 		for _, k := range r.Keywords {

@@ -23,7 +23,7 @@ func (v view) back(s span) span {
 // unescape reads text with the escapes of JSON, Go, HTML and URLs undone, however often each was applied: \\\" and \" are a quotation mark, and
 // so are &#34; and &amp;quot;. With plus, a plus is a blank, as in the query of a URL. It reports false if nothing is escaped.
 func unescape(text string, plus bool) (view, bool) {
-	if !strings.ContainsAny(text, `\&%`) && !(plus && strings.Contains(text, "+")) {
+	if !strings.ContainsAny(text, `\&%`) && (!plus || !strings.Contains(text, "+")) {
 		return view{}, false
 	}
 	var b strings.Builder

@@ -122,7 +122,7 @@ func variants(v any) []any {
 	case string:
 		return []any{v + "!", nil, doc{}, []any{}, []any{v}, true}
 	case json.Number:
-		return []any{json.Number("1" + v), json.Number("-1"), nil, v.String()}
+		return []any{"1" + v, json.Number("-1"), nil, v.String()}
 	case bool:
 		return []any{!v, nil, strconv.FormatBool(v)}
 	case nil:
