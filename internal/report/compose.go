@@ -301,14 +301,7 @@ func (n names) details(p part, where string) []*section {
 		}
 	}
 	folded(p.earlier+htmlText(p.differs), "", func(s *section) {
-		for i := 0; i < len(p.since); {
-			n := i + 1
-			for n < len(p.since) && (p.since[n].Depth > 0 || p.since[n].Sign == " ") {
-				n++
-			}
-			s.add(rankSince, kindDrifted, diffLines(p.since[i:n]))
-			i = n
-		}
+		sinceUnits(s, p.since)
 	})
 	after := ""
 	if p.plan.Truncated {
@@ -340,6 +333,9 @@ func (n names) details(p part, where string) []*section {
 	}
 	return out
 }
+
+// moreLines stands in the place of n lines.
+func moreLines(n int) string { return fmt.Sprintf("       … %s\n", countMore(n, "line")) }
 
 // outside is what changed outside; first that which the plan would change (back). Where providers have only read back an empty value for
 // nothing, or nothing for one, that is said in a line.
@@ -407,7 +403,7 @@ func unit(s *section, lay func() []diff.Line, head, body rank, k kind) *piece {
 		if rest == 0 {
 			return ""
 		}
-		return fmt.Sprintf("       … %s\n", countMore(rest, "line"))
+		return moreLines(rest)
 	}
 	s.pieces = append(s.pieces, h, b, r)
 	return h

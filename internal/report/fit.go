@@ -15,12 +15,13 @@ type rank int
 
 const (
 	rankRedRow     rank = iota // stacks that failed, or lose something
-	rankSince                  // how a stack's plan differs from the approved one
+	rankSince                  // that a stack's plan differs from the approved one, in a line
 	rankNamed                  // what is destroyed or replaced, by name
 	rankFailure                // what went wrong, in a sentence
 	rankDiagnostic             // Terraform's own words
 	rankCheck                  // checks that failed, what could not be read
 	rankAct                    // what to do next, for each stack
+	rankDiffers                // the first lines of that difference
 	rankRow                    // the other stacks
 	rankDestroy                // one line for each resource that is destroyed or replaced
 	rankReplaced               // the attributes of what is replaced
@@ -35,7 +36,7 @@ const (
 	rankMove
 	rankInfo      // what can be told only later, what is left for another plan
 	rankDrift     // what changed outside, one line each
-	rankDrifted   // its attributes
+	rankDrifted   // its attributes, and the rest of what differs from the approved plan
 	rankDestroyed // what a destroyed resource was: its name says most of it
 	rankCreated   // the attributes of what is new
 	rankMoved

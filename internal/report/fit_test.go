@@ -7,6 +7,7 @@ import (
 	"testing"
 	"unicode/utf8"
 
+	"github.com/plumbline/plumbline/internal/diff"
 	"github.com/plumbline/plumbline/internal/plumbline"
 )
 
@@ -83,6 +84,62 @@ func FuzzFit(f *testing.F) {
 	f.Fuzz(func(t *testing.T, seed uint64, less, more uint16) {
 		checkFit(t, random(rand.New(rand.NewPCG(seed, 4))), int(less)+1, int(less)+1+int(more))
 	})
+}
+
+// TestSinceLeavesRoom checks that a long difference from an earlier plan keeps out neither what is destroyed, nor a failed check, nor what to do.
+func TestSinceLeavesRoom(t *testing.T) {
+	var since []diff.Line
+	for i := range 100 {
+		since = append(since, diff.Line{Sign: "~", Text: fmt.Sprintf("aws_x.u%03d", i), Note: "not in the approved plan"},
+			diff.Line{Sign: "~", Depth: 1, Text: "a = " + strings.Repeat("o", 60)}, diff.Line{Sign: "~", Depth: 1, Text: "b = " + strings.Repeat("n", 60)})
+	}
+	alone := []diff.Line{{Sign: "~", Text: "aws_x.long", Note: "not in the approved plan"}}
+	for i := range 300 {
+		alone = append(alone, diff.Line{Sign: "~", Depth: 1, Text: fmt.Sprintf("a%03d = %s", i, strings.Repeat("o", 60))})
+	}
+	for name, c := range map[string]struct {
+		since []diff.Line
+		first []string // which lines of the difference are there
+		rest  string
+	}{
+		"many": {since, []string{"!   aws_x.u000 ", "!   aws_x.u003 "}, "differences"},
+		"one":  {alone, []string{"!   aws_x.long ", "a018 ="}, " more lines\n"},
+	} {
+		d := sample()
+		d.Rows = d.Rows[2:3]
+		r := &d.Rows[0]
+		r.Since, r.SinceSummary, r.Run.State = c.since, "100 more changes", plumbline.StateAwaiting
+		r.Plan.Checks = []plumbline.Check{{Address: "check.a", Status: plumbline.CheckFailed}}
+		r.Plan.Changes = append(r.Plan.Changes, plumbline.Change{Address: "aws_x.left", Action: plumbline.ActionForget}, plumbline.Change{Address: "action.a.b", Action: plumbline.ActionInvoke})
+		named := []string{"**Will be destroyed**\n- `aws_eip.old`", "- `aws_x.left`", "- `action.a.b`", "- `check.a` failed"}
+		summary := "from what was approved: 100 more changes</summary>"
+		for _, limit := range []int{2500, 10240} {
+			want := append([]string{summary, "plumbline runs approve 9813"}, named...)
+			if limit > 5000 {
+				want = append(append(want, c.first...), c.rest)
+			}
+			checkHas(t, name, Note(d, "", limit), want...)
+		}
+		plan := NamedPlan{Name: "a", Plan: r.Plan, Since: r.Since, SinceSummary: r.SinceSummary}
+		got := Markdown([]NamedPlan{plan}, 10240)
+		checkWhole(t, got)
+		checkHas(t, name, got, append(append(named, "from the earlier plan: 100 more changes</summary>"), c.first...)...)
+		all := Markdown([]NamedPlan{plan}, 0)
+		for _, l := range c.since {
+			if !strings.Contains(all, l.Text) {
+				t.Errorf("%s: %q is nowhere", name, l.Text)
+			}
+		}
+	}
+}
+
+func checkHas(t *testing.T, name, got string, wants ...string) {
+	t.Helper()
+	for _, want := range wants {
+		if !strings.Contains(got, want) {
+			t.Errorf("%s: no %q in\n%s", name, want, got)
+		}
+	}
 }
 
 // checkFit checks the promises of a fitted note, at two limits.
@@ -274,6 +331,15 @@ func random(r *rand.Rand) NoteData {
 		row := proposal(plumbline.RunID(9800+s), "production", fmt.Sprint("live/", s), p)
 		if r.IntN(5) == 0 {
 			row.Run.State = plumbline.StateAwaiting
+		}
+		if r.IntN(4) == 0 {
+			row.SinceSummary = "more changes"
+			for range 1 + r.IntN(40) {
+				row.Since = append(row.Since, diff.Line{Sign: "~", Text: fmt.Sprint("since.n", len(row.Since)), Note: "not in the approved plan"})
+				for range r.IntN(1 << r.IntN(6)) {
+					row.Since = append(row.Since, diff.Line{Sign: "~", Depth: 1, Text: fmt.Sprintf("s%d = %s", len(row.Since), strings.Repeat("b", r.IntN(99)))})
+				}
+			}
 		}
 		d.Rows = append(d.Rows, row)
 	}
