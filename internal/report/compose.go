@@ -228,6 +228,7 @@ func remarks(parts []part) []*section {
 			know.add(rankCheck, kindName, "- Stack "+p.link+": "+text(notFinished(p.plan))+"\n")
 		}
 		switch n := len(p.plan.Deferred); {
+		case p.plan.Errored: // nobody can apply it
 		case n > 0:
 			know.add(rankInfo, kindName, fmt.Sprintf("- Stack %s: after this apply another plan is needed, for %s that cannot be planned yet.\n", p.link, count(n, "resource")))
 		case p.plan.Partial:

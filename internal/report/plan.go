@@ -238,6 +238,7 @@ func checkVerb(s plumbline.CheckStatus) string {
 func toKnow(p plumbline.Plan) []string {
 	var out []string
 	switch n := len(p.Deferred); {
+	case p.Errored: // nobody can apply it
 	case n > 0:
 		out = append(out, "After this apply another plan is needed, for "+count(n, "resource")+" that cannot be planned yet.")
 	case p.Partial:
@@ -310,8 +311,10 @@ func Markdown(plans []NamedPlan, limit int) string {
 		case 1:
 			sign, what = "🟠", ""
 		}
-		if p.Next != "" {
-			what = text(p.Next)
+		if next := text(p.Next); p.failed() && next != "" {
+			what += " · " + next
+		} else if next != "" {
+			what = next
 		}
 		rows.add(at, kindRow, rowOf(sign, text(p.Name), p.Plan.Summary, what))
 		digest, remark := p.digest()
