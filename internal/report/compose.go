@@ -234,6 +234,9 @@ func remarks(parts []part) []*section {
 		case p.plan.Partial:
 			know.add(rankInfo, kindName, fmt.Sprintf("- Stack %s: after this apply another plan is needed, to reach all that the configuration asks for.\n", p.link))
 		}
+		if drift, quiet := outside(p.plan); len(drift) == 0 && quiet != "" {
+			know.add(rankInfo, kindName, "- Stack "+p.link+": nothing changed outside since the last apply. "+quiet)
+		}
 		if p.plan.NoState && p.plan.HasChanges() {
 			know.add(rankInfo, kindName, fmt.Sprintf("- Stack %s has no state yet: it was never applied here.\n", p.link))
 		}

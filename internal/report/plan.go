@@ -244,6 +244,9 @@ func toKnow(p plumbline.Plan) []string {
 	case p.Partial:
 		out = append(out, "After this apply another plan is needed, to reach all that the configuration asks for.")
 	}
+	if drift, quiet := outside(p); len(drift) == 0 && quiet != "" {
+		out = append(out, "Changed outside since the last apply: nothing. "+strings.TrimSpace(quiet))
+	}
 	if p.NoState && p.HasChanges() {
 		out = append(out, "There is no state yet: it was never applied here.")
 	}

@@ -43,3 +43,24 @@ func TestErrored(t *testing.T) {
 		}
 	}
 }
+
+// TestOnlyEmpties checks that drift that does not count is still said, and how much of it there is.
+func TestOnlyEmpties(t *testing.T) {
+	empty := plumbline.Change{Address: "a.b", Action: plumbline.ActionUpdate, Attributes: []plumbline.Attribute{{Path: "tags", After: "{}"}}}
+	p := plumbline.Plan{Drift: []plumbline.Change{empty, empty}}
+	const quiet = "Not counted: 2 resources of which only empty values"
+	for format, got := range formats(t, NamedPlan{Name: "a", Plan: p}) {
+		checkHas(t, format, got, quiet)
+	}
+	d := sample()
+	d.Rows = []NoteRow{proposal(9811, "staging", "live/net", p)}
+	checkHas(t, "note", Note(d, "", 0), quiet)
+
+	p.Drift = append(p.Drift, plumbline.Change{Address: "a.c", Action: plumbline.ActionDelete})
+	for format, got := range formats(t, NamedPlan{Name: "a", Plan: p}) {
+		checkHas(t, format, got, quiet, "a.c")
+		if n := strings.Count(got, "Not counted"); n != 1 {
+			t.Errorf("%s says %d times what is not counted:\n%s", format, n, got)
+		}
+	}
+}
