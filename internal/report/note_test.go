@@ -2,6 +2,7 @@ package report
 
 import (
 	"flag"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -151,4 +152,37 @@ func TestTextGolden(t *testing.T) {
 	golden(t, "plans.txt", text(false))
 	golden(t, "plans-colour.txt", strings.ReplaceAll(text(true), "\x1b", "␛"))
 	golden(t, "plans.md", Markdown(plans, 0))
+}
+
+// TestNoteWithoutPlanCounts checks that what a run's row does not name any more is counted, destroyed and replaced apart.
+func TestNoteWithoutPlanCounts(t *testing.T) {
+	note := func(deleted, replaced int) string {
+		var p plumbline.Plan
+		for i := range replaced {
+			p.Changes = append(p.Changes, plumbline.Change{Address: fmt.Sprintf("a.r%d", i), Action: plumbline.ActionReplace})
+		}
+		for i := range deleted {
+			p.Changes = append(p.Changes, plumbline.Change{Address: fmt.Sprintf("b.d%d", i), Action: plumbline.ActionDelete})
+		}
+		r := proposal(9812, "production", "live/db", p)
+		r.Plan = plumbline.Plan{}
+		d := sample()
+		d.Rows = []NoteRow{r}
+		return Note(d, "", 0)
+	}
+	for _, c := range []struct {
+		deleted, replaced int
+		want              []string
+	}{
+		{3, 2, []string{"- `a.r1` ([live/db](", "**Will be destroyed**\n- `b.d0` ([live/db]("}},
+		{90, 0, []string{"**Will be destroyed**\n- `b.d0`", "- … and 70 more\n"}},
+		{30, 45, []string{"- `a.r19` (live/db)\n- … and 25 more\n", "- `b.d4` ([live/db](https://plumbline.example.com/runs/9812))\n- … and 25 more\n"}},
+		{7, 60, []string{"- … and 40 more\n", "**Will be destroyed**\n- 7 resources, whose names are not kept any more ([live/db]("}},
+	} {
+		got := note(c.deleted, c.replaced)
+		if c.deleted+c.replaced < openNames && strings.Contains(got, "more\n") {
+			t.Errorf("something is left out of\n%s", got)
+		}
+		checkHas(t, fmt.Sprintf("%d destroyed, %d replaced", c.deleted, c.replaced), got, c.want...)
+	}
 }
