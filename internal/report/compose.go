@@ -216,8 +216,11 @@ func (n names) details(p part, where string) []*section {
 		sinceUnits(s, p.since)
 	})
 	after := ""
+	if more := moreOutputs(p.plan); more != "" {
+		after += "… " + more + ". Of very many, not all are kept.\n"
+	}
 	if p.plan.Truncated {
-		after = "Attributes of some resources are left out because the plan is very large.\n"
+		after += "Attributes of some resources are left out because the plan is very large.\n"
 	}
 	after += p.digest
 	folded(htmlText(cmp.Or(says(p.summary, false), "changes")), after, func(s *section) {

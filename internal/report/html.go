@@ -197,7 +197,7 @@ func (p *pageWriter) stack(id string, n NamedPlan) {
 		p.change(id, *c, c.Action.Destroys() || c.Action != plumbline.ActionCreate && len(changes) <= openChanges)
 	}
 	if len(n.Plan.Outputs) > 0 {
-		p.write("group", fmt.Sprintf("Outputs (%d)", len(n.Plan.Outputs)))
+		p.write("group", fmt.Sprintf("Outputs (%d)", max(len(n.Plan.Outputs), n.Plan.Summary.Output)))
 	}
 	for i, o := range n.Plan.Outputs {
 		lines := diff.Output(o)
@@ -206,6 +206,9 @@ func (p *pageWriter) stack(id string, n NamedPlan) {
 			c.Body = diff.HTML(lines[1:])
 		}
 		p.write("change", c)
+	}
+	if more := moreOutputs(n.Plan); more != "" {
+		p.write("more", more)
 	}
 	if drift, quiet := outside(n.Plan); len(drift) > 0 {
 		p.write("fold", "Changed outside since the last apply: "+count(len(drift), "resource"))

@@ -169,6 +169,9 @@ func (t terminal) plan(p NamedPlan) {
 	for _, o := range p.Plan.Outputs {
 		t.lines(diff.Output(o))
 	}
+	if more := moreOutputs(p.Plan); more != "" {
+		t.say("  ", t.paint(ansiDim, "… "+more))
+	}
 	for _, c := range p.Plan.Checks {
 		how := ansiRed
 		if c.Status == plumbline.CheckUnknown {
@@ -213,6 +216,14 @@ func orNothing(s string) string {
 		return "no changes"
 	}
 	return s
+}
+
+// moreOutputs says how many outputs change beside those that a plan holds, or "".
+func moreOutputs(p plumbline.Plan) string {
+	if n := p.Summary.Output - len(p.Outputs); n > 0 {
+		return countMore(n, "output")
+	}
+	return ""
 }
 
 // checkText is a check that did not pass, in plain text.

@@ -64,3 +64,23 @@ func TestOnlyEmpties(t *testing.T) {
 		}
 	}
 }
+
+// TestMoreOutputs checks that outputs that a very large plan does not hold are counted.
+func TestMoreOutputs(t *testing.T) {
+	p := plumbline.Plan{Summary: plumbline.Summary{Output: 41}, Outputs: []plumbline.OutputChange{{Name: "first", Action: plumbline.ActionCreate, After: "1"}}}
+	for format, got := range formats(t, NamedPlan{Name: "a", Plan: p}) {
+		checkHas(t, format, got, "first", "… 40 more outputs")
+	}
+	checkHas(t, "heading", pageOf(t, []NamedPlan{{Name: "a", Plan: p}}), "Outputs (41)")
+	checkWhole(t, Markdown([]NamedPlan{{Name: "a", Plan: p}}, 0))
+	p.Summary.Output = 2
+	for format, got := range formats(t, NamedPlan{Name: "a", Plan: p}) {
+		checkHas(t, format, got, "… 1 more output")
+	}
+	p.Summary.Output = 1
+	for format, got := range formats(t, NamedPlan{Name: "a", Plan: p}) {
+		if strings.Contains(got, "more output") {
+			t.Errorf("%s tells of outputs that are not there:\n%s", format, got)
+		}
+	}
+}
