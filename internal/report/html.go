@@ -224,7 +224,11 @@ func (p *pageWriter) stack(id string, n NamedPlan) {
 		}
 		p.write("unfold", nil)
 	}
-	p.write("end", diff.Clean(n.Next))
+	next := ""
+	if !n.failed() { // nothing can be done with it
+		next = diff.Clean(n.Next)
+	}
+	p.write("end", next)
 }
 
 func (p *pageWriter) change(prefix string, c plumbline.Change, open bool) {

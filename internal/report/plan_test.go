@@ -37,7 +37,11 @@ func TestErrored(t *testing.T) {
 			}
 		}
 		checkHas(t, name, Markdown([]NamedPlan{named}, 0), "| failed · See the wiki. |")
+		if got := pageOf(t, []NamedPlan{named}); strings.Contains(got, "See the wiki.") {
+			t.Errorf("%s: the page says what to do with it:\n%s", name, got)
+		}
 		named.Plan.Errored = false
+		checkHas(t, name, pageOf(t, []NamedPlan{named}), "<p class=\"box\">See the wiki.</p>")
 		for format, got := range formats(t, named) {
 			checkHas(t, name+" "+format, strings.ToLower(got), "after this apply another plan is needed")
 		}
