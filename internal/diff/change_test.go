@@ -30,6 +30,13 @@ func TestChangeIsBounded(t *testing.T) {
 		if last := lines[len(lines)-1]; !moreLine.MatchString(last.Text) {
 			t.Errorf("%s: the last line is %q", action, last.Text)
 		}
+		c.Omitted = 1_000
+		lines = Change(c)
+		check(t, lines)
+		checkBounds(t, c, lines)
+		if last := lines[len(lines)-1]; last.Text != "… 1,000 more attributes changed (left out: the plan is very large)" {
+			t.Errorf("%s: the last line is %q", action, last.Text)
+		}
 	}
 	deep := plumbline.Change{Address: "a.b", Action: plumbline.ActionUpdate}
 	for i := range 500 {

@@ -15,11 +15,12 @@ type Comparison struct {
 	More      []string // what only the new plan does
 	Fewer     []string // what only the approved plan did
 	Different []string // what both do, in another way
-	Truncated bool     // details of one of the plans were left out because of its size
+	Truncated bool     // details of one of the plans were left out because of its size, of all or of some resources
 
 	keyed   bool     // the digests are equal only if they were made with one key
 	unlike  bool     // the digests cannot be compared
 	secret  []string // addresses of what has values that are not shown
+	omitted []string // addresses of what has attributes that are not kept
 	entries []entry
 }
 
@@ -31,7 +32,7 @@ type entry struct {
 
 const (
 	maxEntryLines = 40 // of one resource in a comparison, so that others are seen, too
-	maxSecret     = 5  // names of what has values that are not shown
+	maxNamed      = 5  // names of what has values that are not shown, or not kept
 )
 
 // Compare finds out how now differs from approved. Only the digests tell whether two plans are equal: they cover what a Plan does not keep,
@@ -48,6 +49,7 @@ func Compare(approved, now plumbline.Plan) Comparison {
 	}
 	c.changes(approved.Changes, now.Changes)
 	c.outputs(approved.Outputs, now.Outputs)
+	c.Truncated = c.Truncated || len(c.omitted) > 0
 	slices.SortStableFunc(c.entries, func(a, b entry) int {
 		return cmp.Or(cmp.Compare(a.danger(), b.danger()), strings.Compare(a.name(), b.name()))
 	})
@@ -76,11 +78,17 @@ func (c *Comparison) changes(approved, now []plumbline.Change) {
 		n := &now[i]
 		k := changeKey{n.Address, n.Deposed}
 		if len(old[k]) == 0 {
+			if n.Omitted > 0 {
+				c.omitted = append(c.omitted, Clean(n.Address))
+			}
 			c.entries = append(c.entries, entry{now: n})
 			continue
 		}
 		was := old[k][0]
 		old[k] = old[k][1:]
+		if was.Omitted+n.Omitted > 0 {
+			c.omitted = append(c.omitted, Clean(n.Address))
+		}
 		if len(facts(*was, *n)) > 0 || len(attributeDiffs(was.Attributes, n.Attributes)) > 0 {
 			c.entries = append(c.entries, entry{approved: was, now: n})
 		} else if slices.ContainsFunc(n.Attributes, func(a plumbline.Attribute) bool { return a.Sensitive || isHidden(a.Before) || isHidden(a.After) }) {
@@ -91,6 +99,9 @@ func (c *Comparison) changes(approved, now []plumbline.Change) {
 		k := changeKey{approved[i].Address, approved[i].Deposed}
 		if len(old[k]) > 0 && old[k][0] == &approved[i] {
 			old[k] = old[k][1:]
+			if approved[i].Omitted > 0 {
+				c.omitted = append(c.omitted, Clean(approved[i].Address))
+			}
 			c.entries = append(c.entries, entry{approved: &approved[i]})
 		}
 	}
@@ -211,7 +222,7 @@ func (c Comparison) Lines() []Line {
 	var out []Line
 	for i, e := range c.entries {
 		lines := e.lines()
-		if len(out)+len(lines) > maxLines-3 {
+		if len(out)+len(lines) > maxLines-4 {
 			out = append(out, Line{Sign: " ", Text: "… " + quantity(len(c.entries)-i, "more difference")})
 			break
 		}
@@ -220,17 +231,25 @@ func (c Comparison) Lines() []Line {
 	switch {
 	case len(c.entries) == 0:
 		out = append(out, Line{Sign: " ", Text: c.invisible()})
-		if n := len(c.secret); n > 0 {
-			names := strings.Join(c.secret[:min(n, maxSecret)], ", ")
-			if n > maxSecret {
-				names += " and " + thousands(n-maxSecret) + " more"
-			}
-			out = append(out, Line{Sign: " ", Depth: 1, Text: "has such values: " + cut(names, 2*maxText)})
+		if len(c.secret) > 0 {
+			out = append(out, Line{Sign: " ", Depth: 1, Text: "has such values: " + someOf(c.secret)})
 		}
 	case c.Truncated:
 		out = append(out, Line{Sign: " ", Text: "details of a plan were left out because of its size: it may differ in more than this"})
 	}
+	if len(c.omitted) > 0 {
+		out = append(out, Line{Sign: " ", Text: "details left out: " + someOf(c.omitted)})
+	}
 	return out
+}
+
+// someOf names the first of them.
+func someOf(names []string) string {
+	text := strings.Join(names[:min(len(names), maxNamed)], ", ")
+	if rest := len(names) - maxNamed; rest > 0 {
+		text += " and " + thousands(rest) + " more"
+	}
+	return cut(text, 2*maxText)
 }
 
 const (
@@ -297,15 +316,25 @@ func different(approved, now plumbline.Change) []Line {
 	for _, f := range facts(approved, now) {
 		out = append(out, both(f.name, cmp.Or(cut(f.was, maxText), "nothing"), cmp.Or(cut(f.is, maxText), "nothing"), "")...)
 	}
+	left := omittedOfBoth(approved.Omitted, now.Omitted)
 	diffs := attributeDiffs(approved.Attributes, now.Attributes)
 	for i, d := range diffs {
 		lines := d.lines(both)
-		if len(out)+len(lines) > maxEntryLines-1 {
-			return append(out, Line{Sign: " ", Depth: 1, Text: "… " + quantity(len(diffs)-i, "more attribute") + " not as approved"})
+		if len(out)+len(lines)+len(left) > maxEntryLines-1 {
+			out = append(out, Line{Sign: " ", Depth: 1, Text: "… " + quantity(len(diffs)-i, "more attribute") + " not as approved"})
+			break
 		}
 		out = append(out, lines...)
 	}
-	return out
+	return append(out, left...)
+}
+
+// omittedOfBoth says how many attributes the approved plan and the new one do not keep.
+func omittedOfBoth(was, is int) []Line {
+	if was+is == 0 {
+		return nil
+	}
+	return []Line{{Sign: " ", Depth: 1, Text: "details left out: " + quantity(was, "attribute") + " in the approved plan, " + thousands(is) + " now"}}
 }
 
 // attributeDiff is an attribute that two changes of a resource have differently; one of the two may be nil.

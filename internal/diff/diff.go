@@ -84,8 +84,18 @@ func changeLines(c plumbline.Change, most int) []Line {
 	if l.mode == modeDelete {
 		l.max = min(l.max, maxDeleteLines)
 	}
+	left := omitted(c.Omitted)
+	l.max -= len(left)
 	l.attributes(c.Attributes)
-	return append([]Line{head}, l.out...)
+	return slices.Concat([]Line{head}, l.out, left)
+}
+
+// omitted says how many attributes a plan does not keep.
+func omitted(n int) []Line {
+	if n <= 0 {
+		return nil
+	}
+	return []Line{{Sign: " ", Depth: 1, Text: "… " + quantity(n, "more attribute") + " changed (left out: the plan is very large)"}}
 }
 
 // attributes lays out the attributes of a resource. What says little is gathered in a line at the end.
