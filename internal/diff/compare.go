@@ -11,14 +11,17 @@ import (
 // Comparison is how a plan differs from one that was approved. More, Fewer and Different are addresses, of outputs "output." and the name, what
 // is most dangerous first.
 type Comparison struct {
-	Equal     bool     // the digests are equal: the two plans do the same
+	Equal     bool     // both plans are finished and their digests are equal: the two do the same
 	More      []string // what only the new plan does
 	Fewer     []string // what only the approved plan did
 	Different []string // what both do, in another way
 	Truncated bool     // details of one of the plans were left out because of its size, of all or of some resources
 
-	keyed   bool     // the digests are equal only if they were made with one key
+	errored int      // how many of the plans could not be finished
+	keyed   int      // how many of the digests cover sensitive values
 	unlike  bool     // the digests cannot be compared
+	masked  bool     // a plan holds values that were masked although it does not mark them as sensitive
+	tooLong bool     // a plan holds values that are too long to be kept
 	secret  []string // addresses of what has values that are not shown
 	omitted []string // addresses of what has attributes that are not kept
 	entries []entry
@@ -36,22 +39,31 @@ const (
 )
 
 // Compare finds out how now differs from approved. Only the digests tell whether two plans are equal: they cover what a Plan does not keep,
-// such as sensitive values.
+// such as sensitive values. A plan that could not be finished equals none, for nobody knows what the rest of it would do.
 func Compare(approved, now plumbline.Plan) Comparison {
+	same := approved.Digest != "" && approved.Digest == now.Digest && approved.Keyed == now.Keyed
 	c := Comparison{
-		Equal:     approved.Digest != "" && approved.Digest == now.Digest && approved.Keyed == now.Keyed,
+		Equal:     same && !approved.Errored && !now.Errored,
 		Truncated: approved.Truncated || now.Truncated,
-		keyed:     approved.Keyed && now.Keyed,
 		unlike:    approved.Keyed != now.Keyed,
 	}
 	if c.Equal {
 		return c
 	}
+	for _, p := range []plumbline.Plan{approved, now} {
+		if p.Errored {
+			c.errored++
+		}
+		if p.Keyed {
+			c.keyed++
+		}
+		c.survey(p)
+	}
 	c.changes(approved.Changes, now.Changes)
 	c.outputs(approved.Outputs, now.Outputs)
 	c.Truncated = c.Truncated || len(c.omitted) > 0
 	slices.SortStableFunc(c.entries, func(a, b entry) int {
-		return cmp.Or(cmp.Compare(a.danger(), b.danger()), strings.Compare(a.name(), b.name()))
+		return cmp.Or(cmp.Compare(b.danger(), a.danger()), strings.Compare(a.name(), b.name()))
 	})
 	for _, e := range c.entries {
 		switch name := Clean(e.name()); {
@@ -66,45 +78,92 @@ func Compare(approved, now plumbline.Plan) Comparison {
 	return c
 }
 
+// survey finds out what a plan holds in which it may differ invisibly.
+func (c *Comparison) survey(p plumbline.Plan) {
+	look := func(sensitive bool, values ...string) {
+		for _, v := range values {
+			c.masked = c.masked || !sensitive && isMasked(v)
+			c.tooLong = c.tooLong || v != "" && v != plumbline.Masked && !plumbline.IsJSON(v)
+		}
+	}
+	for _, change := range p.Changes {
+		for _, a := range change.Attributes {
+			look(a.Sensitive, a.Before, a.After)
+		}
+	}
+	for _, o := range p.Outputs {
+		look(o.Sensitive, o.Before, o.After)
+	}
+}
+
 type changeKey struct{ address, deposed string }
 
 func (c *Comparison) changes(approved, now []plumbline.Change) {
 	old := map[changeKey][]*plumbline.Change{}
+	pair := make([]*plumbline.Change, len(now))
 	for i := range approved {
 		k := changeKey{approved[i].Address, approved[i].Deposed}
 		old[k] = append(old[k], &approved[i])
 	}
+	take := func(i int, k changeKey) {
+		if pair[i] == nil && len(old[k]) > 0 {
+			pair[i], old[k] = old[k][0], old[k][1:]
+		}
+	}
+	for i, n := range now {
+		take(i, changeKey{n.Address, n.Deposed})
+	}
+	// Of a resource whose deposed object is another one than when it was approved, that is what differs.
+	for i := range approved {
+		a := &approved[i]
+		if k := (changeKey{a.Address, a.Deposed}); a.Deposed != "" && len(old[k]) > 0 && old[k][0] == a {
+			old[k] = old[k][1:]
+			k.deposed = anyDeposed
+			old[k] = append(old[k], a)
+		}
+	}
+	for i, n := range now {
+		if n.Deposed != "" {
+			take(i, changeKey{n.Address, anyDeposed})
+		}
+	}
 	for i := range now {
-		n := &now[i]
-		k := changeKey{n.Address, n.Deposed}
-		if len(old[k]) == 0 {
-			if n.Omitted > 0 {
-				c.omitted = append(c.omitted, Clean(n.Address))
-			}
-			c.entries = append(c.entries, entry{now: n})
-			continue
-		}
-		was := old[k][0]
-		old[k] = old[k][1:]
-		if was.Omitted+n.Omitted > 0 {
-			c.omitted = append(c.omitted, Clean(n.Address))
-		}
-		if len(facts(*was, *n)) > 0 || len(attributeDiffs(was.Attributes, n.Attributes)) > 0 {
-			c.entries = append(c.entries, entry{approved: was, now: n})
-		} else if slices.ContainsFunc(n.Attributes, func(a plumbline.Attribute) bool { return a.Sensitive || isHidden(a.Before) || isHidden(a.After) }) {
-			c.secret = append(c.secret, Clean(n.Address))
-		}
+		c.change(pair[i], &now[i])
 	}
 	for i := range approved {
-		k := changeKey{approved[i].Address, approved[i].Deposed}
-		if len(old[k]) > 0 && old[k][0] == &approved[i] {
-			old[k] = old[k][1:]
-			if approved[i].Omitted > 0 {
-				c.omitted = append(c.omitted, Clean(approved[i].Address))
+		for _, k := range []changeKey{{approved[i].Address, approved[i].Deposed}, {approved[i].Address, anyDeposed}} {
+			if len(old[k]) > 0 && old[k][0] == &approved[i] {
+				old[k] = old[k][1:]
+				c.change(&approved[i], nil)
+				break
 			}
-			c.entries = append(c.entries, entry{approved: &approved[i]})
 		}
 	}
+}
+
+// anyDeposed is no key of an object: those are hexadecimal.
+const anyDeposed = "*"
+
+// change notes in what a change that is in both plans, or in one of them, differs.
+func (c *Comparison) change(was, is *plumbline.Change) {
+	one := *cmp.Or(is, was)
+	if one.Omitted > 0 || was != nil && was.Omitted > 0 {
+		c.omitted = append(c.omitted, Clean(one.Address))
+	}
+	switch {
+	case was == nil || is == nil, len(facts(*was, *is)) > 0, len(attributeDiffs(was.Attributes, is.Attributes)) > 0:
+		c.entries = append(c.entries, entry{approved: was, now: is})
+	case slices.ContainsFunc(is.Attributes, func(a plumbline.Attribute) bool { return c.mayDiffer(a.Sensitive, a.Before, a.After) }):
+		c.secret = append(c.secret, Clean(is.Address))
+	}
+}
+
+// mayDiffer reports whether values that look the same may be different ones although the digest covers them.
+func (c *Comparison) mayDiffer(sensitive bool, before, after string) bool {
+	if sensitive {
+		return c.keyed > 0
+	}
+	return isHidden(before) || isHidden(after)
 }
 
 func (c *Comparison) outputs(approved, now []plumbline.OutputChange) {
@@ -119,7 +178,7 @@ func (c *Comparison) outputs(approved, now []plumbline.OutputChange) {
 		switch {
 		case was == nil || *was != *n:
 			c.entries = append(c.entries, entry{was: was, is: n})
-		case n.Sensitive || isHidden(n.Before) || isHidden(n.After):
+		case c.mayDiffer(n.Sensitive, n.Before, n.After):
 			c.secret = append(c.secret, Clean("output."+n.Name))
 		}
 	}
@@ -148,23 +207,15 @@ func (e entry) name() string {
 	}
 }
 
-// danger ranks entries. What is not done any more cannot do harm.
+// danger ranks entries, those that are seen first the highest. What is not done any more cannot do harm.
 func (e entry) danger() int {
 	switch {
-	case e.now == nil && e.is == nil:
-		return 6
+	case e.now != nil:
+		return e.now.Action.Danger()
 	case e.is != nil:
-		return 5
-	case e.now.Action.Destroys():
-		return 0
-	case e.now.Action == plumbline.ActionForget || e.now.Action == plumbline.ActionForgetCreate:
-		return 1
-	case e.now.Action == plumbline.ActionUpdate:
-		return 2
-	case e.now.Action == plumbline.ActionCreate:
-		return 3
+		return -1
 	default:
-		return 4
+		return -2
 	}
 }
 
@@ -192,9 +243,14 @@ func (c Comparison) Summary() string {
 		parts = append(parts, part)
 	}
 	switch {
+	case c.errored == 1:
+		parts = append(parts, "one of the plans could not be finished")
+	case c.errored > 1:
+		parts = append(parts, "neither of the plans could be finished")
 	case len(parts) == 0:
 		return c.invisible()
-	case c.Truncated:
+	}
+	if c.Truncated {
 		parts = append(parts, "perhaps others in details that were left out because of the size")
 	}
 	return strings.Join(parts, ", ")
@@ -202,19 +258,34 @@ func (c Comparison) Summary() string {
 
 // invisible says where a difference is that cannot be seen.
 func (c Comparison) invisible() string {
-	switch {
-	case c.unlike:
+	if c.unlike {
 		return "nothing that is shown differs, but the digests were made in different ways and cannot be compared"
-	case c.Truncated:
-		return "differs only in sensitive values, or in details that were left out because of the size"
-	case c.keyed:
-		return "differs only in sensitive values, in what is too long to be kept, or in the key of the digest"
+	}
+	var where []string
+	if c.keyed > 0 || c.masked {
+		where = append(where, "in sensitive values")
+	}
+	if c.tooLong {
+		where = append(where, "in what is too long to be kept")
+	}
+	if c.Truncated {
+		where = append(where, "in details that were left out because of the size")
+	}
+	if c.keyed > 0 {
+		where = append(where, "in the key of the digest")
+	}
+	switch n := len(where); n {
+	case 0:
+		return "differs in something that is not shown here, such as the provider it is done with"
+	case 1, 2:
+		return "differs only " + strings.Join(where, " or ")
 	default:
-		return "differs only in sensitive values or in what is too long to be kept"
+		return "differs only " + strings.Join(where[:n-1], ", ") + ", or " + where[n-1]
 	}
 }
 
-// Lines lays out the differences in at most 400 lines, what is most dangerous first. There are none when the plans are equal.
+// Lines lays out the differences in at most 400 lines, what is most dangerous first. There are none when the plans are equal, or when nothing
+// is known but what [Comparison.Summary] says.
 func (c Comparison) Lines() []Line {
 	if c.Equal {
 		return nil
@@ -222,20 +293,14 @@ func (c Comparison) Lines() []Line {
 	var out []Line
 	for i, e := range c.entries {
 		lines := e.lines()
-		if len(out)+len(lines) > maxLines-4 {
+		if len(out)+len(lines) > maxLines-3 {
 			out = append(out, Line{Sign: " ", Text: "… " + quantity(len(c.entries)-i, "more difference")})
 			break
 		}
 		out = append(out, lines...)
 	}
-	switch {
-	case len(c.entries) == 0:
-		out = append(out, Line{Sign: " ", Text: c.invisible()})
-		if len(c.secret) > 0 {
-			out = append(out, Line{Sign: " ", Depth: 1, Text: "has such values: " + someOf(c.secret)})
-		}
-	case c.Truncated:
-		out = append(out, Line{Sign: " ", Text: "details of a plan were left out because of its size: it may differ in more than this"})
+	if len(c.entries) == 0 && len(c.secret) > 0 {
+		out = append(out, Line{Sign: " ", Text: "values that are not shown: " + someOf(c.secret)})
 	}
 	if len(c.omitted) > 0 {
 		out = append(out, Line{Sign: " ", Text: "details left out: " + someOf(c.omitted)})
@@ -295,6 +360,7 @@ func facts(approved, now plumbline.Change) []fact {
 		{"moved from", approved.Previous, now.Previous},
 		{"imported", approved.Importing, now.Importing},
 		{"provider", approved.Provider, now.Provider},
+		{"deposed object", approved.Deposed, now.Deposed},
 	}
 	return slices.DeleteFunc(all, func(f fact) bool { return f.was == f.is })
 }
