@@ -190,7 +190,7 @@ func (r *reader) changed() error {
 		return err
 	}
 	if c.mode != "managed" {
-		r.walker.tellPlace(c.place)
+		r.walker.tellUnwalked("", c.place)
 		return nil
 	}
 	r.provider(c.provider)
@@ -206,7 +206,7 @@ func (r *reader) changed() error {
 	case c.action == plumbline.ActionRead:
 		return r.wrong(errors.New("a managed resource cannot be read only"))
 	case c.action == plumbline.ActionNoOp && c.previous == "" && !c.imports:
-		r.walker.tellPlace(c.place)
+		r.walker.tellUnwalked("", c.place)
 		return nil
 	}
 	out := c.domain()
@@ -234,7 +234,7 @@ func (r *reader) drifted() error {
 		return err
 	}
 	if c.mode != "managed" {
-		r.walker.tellPlace(c.place)
+		r.walker.tellUnwalked("", c.place)
 		return nil
 	}
 	r.provider(c.provider)
@@ -243,7 +243,7 @@ func (r *reader) drifted() error {
 		return err
 	}
 	if c.action == plumbline.ActionNoOp {
-		r.walker.tellPlace(c.place)
+		r.walker.tellUnwalked("", c.place)
 		return nil
 	}
 	out := c.domain()
@@ -261,8 +261,8 @@ func (r *reader) record(list *[]record, name, deposed string) {
 
 // keep adds a change with the attributes that the walker has listed.
 func (r *reader) keep(k *keeper, c plumbline.Change) {
-	c.Attributes = r.walker.list
-	k.add(c, r.walker.dropped)
+	c.Attributes, c.Omitted = r.walker.list, r.walker.omitted
+	k.add(c)
 }
 
 func (c resource) domain() plumbline.Change {
@@ -321,11 +321,11 @@ func (r *reader) output(name string) error {
 		r.hasState = true
 	}
 	if d.action == plumbline.ActionNoOp {
-		r.walker.tellPlace(d.place)
+		r.walker.tellUnwalked(name, d.place)
 		return nil
 	}
 	w := r.walker
-	r.walker.tellPlace(d.place)
+	r.walker.tellUnwalked(name, d.place)
 	o := plumbline.OutputChange{
 		Name: name, Action: d.action, Unknown: anyTrue(d.unknown),
 		Sensitive: anyTrue(d.beforeSensitive) || anyTrue(d.afterSensitive),

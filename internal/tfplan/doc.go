@@ -36,8 +36,7 @@
 // added are one that changed, where they are of a kind and resemble each other (align.go). The path of an element that is in the new
 // list has its index there, and that of one that is not its index in the old one; so a path can be listed twice, once for
 // what went and once for what came. Masks lie over the list that they belong to; what either marks at an index is hidden in both
-// lists at that index and wherever its element is now. Very long lists, and those of changes whose attributes are not
-// listed anyway, are told by their indexes.
+// lists at that index and wherever its element is now. Very long lists are told by their indexes.
 //
 // Attribute.Whole is the length of the path of the outermost list element, or member with something inside, that is new or gone
 // as a whole. It is 0 throughout a resource that is created or destroyed, and in the configuration of an action.

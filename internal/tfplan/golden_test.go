@@ -178,6 +178,9 @@ func dump(p plumbline.Plan) string {
 					fmt.Fprintf(&b, ", %s %s", f[0], f[1])
 				}
 			}
+			if c.Omitted > 0 {
+				fmt.Fprintf(&b, ", %d omitted", c.Omitted)
+			}
 			b.WriteByte('\n')
 			writeAttributes(&b, c.Attributes)
 		}

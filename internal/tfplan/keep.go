@@ -43,8 +43,9 @@ func (k *keeper) room(c plumbline.Change) room {
 	return k.max
 }
 
-// add keeps a change, and its attributes as far as there is room. They are cut if some of them were left out already.
-func (k *keeper) add(c plumbline.Change, cut bool) {
+// add keeps a change, and its attributes as far as there is room. Some of them may have been left out already.
+func (k *keeper) add(c plumbline.Change) {
+	cut := c.Omitted > 0
 	k.changes = append(k.changes, c)
 	k.truncated = k.truncated || cut
 	if cut && (k.last == nil || compareDanger(c, *k.last) < 0) {
@@ -84,6 +85,7 @@ func (k *keeper) prune() {
 		}
 		if n < len(c.Attributes) {
 			k.truncated = true
+			c.Omitted += len(c.Attributes) - n
 			c.Attributes = append([]plumbline.Attribute(nil), c.Attributes[:n]...) // lets go of what is cut off
 			if k.last == nil || compareDanger(*c, *k.last) < 0 {
 				k.end(*c)

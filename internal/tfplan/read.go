@@ -35,7 +35,7 @@ type Options struct {
 	Secrets func(string)
 
 	// SecretName, if not nil, reports whether a name is that of a secret. Secrets is then told the strings under it, though nothing marks
-	// them as sensitive: of a variable, of a changed attribute, of the "value" beside a "name" or "key", and of what is inside a string that
+	// them as sensitive: of a variable, of an output, of an attribute of any resource, changed or not, of the "value" beside a "name" or "key", and of what is inside a string that
 	// holds JSON. Lines of a text that set such a name are not looked at: whoever masks texts finds them.
 	SecretName func(name string) bool
 
@@ -44,7 +44,7 @@ type Options struct {
 
 	// MaxAttributes is how many attributes are kept for Changes, as many again for Drift, and as many again for Deferred; those
 	// of what is destroyed or replaced come first. Default DefaultMaxAttributes; negative: none. When some were left out, the
-	// Plan is Truncated.
+	// Plan is Truncated, and each Change says how many of its own were.
 	MaxAttributes int
 
 	// MaxBytes bounds in the same way the bytes in paths and values of attributes, and once more those in values of outputs

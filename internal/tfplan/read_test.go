@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -217,6 +218,7 @@ func TestKeptInAnyOrder(t *testing.T) {
 			for k := range chance.IntN(6) {
 				before[fmt.Sprint("k", k)], after[fmt.Sprint("k", k)] = "", strings.Repeat("x", chance.IntN(100))
 			}
+			before["l"], after["l"] = []any{"a", "b", "c"}, []any{"b", doc{"d": "e"}, "c", "f"}[chance.IntN(4):] // told by what they hold
 			actions := [][]any{{"create"}, {"update"}, {"delete"}, {"delete", "create"}, {"forget"}, {"no-op"}}[chance.IntN(6)]
 			changes = append(changes, doc{"address": fmt.Sprintf("x.%02d", i), "mode": "managed", "type": "x", "change": doc{"actions": actions, "before": before, "after": after}})
 		}
@@ -224,13 +226,23 @@ func TestKeptInAnyOrder(t *testing.T) {
 		var first string
 		for range 5 {
 			chance.Shuffle(len(changes), func(i, j int) { changes[i], changes[j] = changes[j], changes[i] })
+			deferred := []any{}
+			for _, c := range changes {
+				deferred = append(deferred, doc{"reason": "x", "resource_change": c})
+			}
 			var b bytes.Buffer
-			encode(&b, doc{"format_version": "1.2", "resource_changes": changes}, nil)
-			p, err := Read(&b, o)
+			encode(&b, doc{"format_version": "1.2", "resource_changes": changes, "resource_drift": changes, "deferred_changes": deferred}, nil)
+			in := b.Bytes()
+			p, err := Read(bytes.NewReader(in), o)
 			if err != nil {
 				t.Fatal(err)
 			}
 			bounded(t, p, o.MaxAttributes, o.MaxBytes)
+			all, err := Read(bytes.NewReader(in), Options{Key: testKey})
+			if err != nil {
+				t.Fatal(err)
+			}
+			nothingLost(t, all, p)
 			if first == "" {
 				first = dump(p)
 			}
@@ -359,6 +371,7 @@ func FuzzRead(f *testing.F) {
 		wellFormed(t, p)
 		wellFormed(t, again)
 		bounded(t, p, 5, 500)
+		nothingLost(t, again, p)
 
 		text := dump(again)
 		Mask(&again, strings.Clone)
@@ -390,6 +403,26 @@ func wellFormed(t *testing.T, p plumbline.Plan) {
 	for _, o := range p.Outputs {
 		value(o.Before)
 		value(o.After)
+	}
+}
+
+// nothingLost checks that a plan says of each change how many attributes are left out, compared with one that has them all.
+func nothingLost(t *testing.T, all, p plumbline.Plan) {
+	t.Helper()
+	if all.Truncated {
+		return
+	}
+	count := func(p plumbline.Plan) map[string]int {
+		n := map[string]int{}
+		for name, list := range map[string][]plumbline.Change{"change": p.Changes, "drift": p.Drift, "deferred": p.Deferred} {
+			for _, c := range list {
+				n[name+" "+c.Address] += len(c.Attributes) + c.Omitted
+			}
+		}
+		return n
+	}
+	if want, got := count(all), count(p); !maps.Equal(want, got) {
+		t.Errorf("kept and left out: %v; there are %v", got, want)
 	}
 }
 

@@ -133,7 +133,7 @@ func (r *reader) deferredChange() error {
 	case c.address == "":
 		return r.wrong(errors.New("no resource_change"))
 	case c.mode != "managed":
-		r.walker.tellPlace(c.place)
+		r.walker.tellUnwalked("", c.place)
 		return nil
 	}
 	r.provider(c.provider)
@@ -307,7 +307,7 @@ func (r *reader) variable(name []byte) error {
 			return err
 		}
 		vars := &r.variables
-		r.walker.tellNamed(key, v)
+		r.walker.tellNamed(key, nil, v)
 		if vars.sensitive[key] || vars.size+len(v) > maxVariables {
 			r.walker.tell(v)
 			return nil

@@ -58,12 +58,38 @@ func (w *walker) tellValue(s []byte) {
 	}
 }
 
-// tellNamed reports the strings in a value under names that are those of secrets, its own name included. A number is not told:
-// token_ttl = 3600 is no secret.
-func (w *walker) tellNamed(name string, v []byte) {
+// tellNamed reports the strings in values under names that are those of secrets, the name of the values included. A number is
+// not told: token_ttl = 3600 is no secret.
+func (w *walker) tellNamed(name string, before, after []byte) {
 	if w.secretName != nil && w.secrets != nil {
-		w.tellInside([]byte(name), v, false, 0)
+		w.tellBoth([]byte(name), before, after)
 	}
+}
+
+// tellBoth is tellInside for two values. What they have in common is looked at once: that is most of them.
+func (w *walker) tellBoth(name, before, after []byte) {
+	switch {
+	case bytes.Equal(before, after):
+		w.tellInside(name, after, false, 0)
+	case kindOf(before) == object && kindOf(after) == object && !w.isSecret(name):
+		base := len(w.members)
+		b, a := w.split(before), w.split(after)
+		w.tellPair(b)
+		w.tellPair(a)
+		for name, ok := first(b, a); ok; name, ok = first(b, a) {
+			w.tellBoth(name, take(&b, name), take(&a, name))
+		}
+		w.members = w.members[:base]
+	default:
+		w.tellInside(name, before, false, 0)
+		w.tellInside(name, after, false, 0)
+	}
+}
+
+// tellUnwalked reports all that is to be told of a place that is not walked.
+func (w *walker) tellUnwalked(name string, p place) {
+	w.tellPlace(p)
+	w.tellNamed(name, p.before, p.after)
 }
 
 // maxInside is how deep JSON in strings of JSON in strings … is looked into.
@@ -76,24 +102,29 @@ func (w *walker) tellInside(name, v []byte, under bool, depth int) {
 		w.tellText(name, v, under, depth)
 	case object:
 		under = under || w.isSecret(name)
-		members := appendMembers(nil, v)
+		base := len(w.members)
+		members := w.split(v)
 		w.tellPair(members)
 		for _, m := range members {
 			w.tellInside(m.name, m.value, under, depth)
 		}
+		w.members = w.members[:base]
 	case array:
-		for _, e := range appendElements(nil, v) {
+		base := len(w.elements)
+		for _, e := range w.splitArray(v) {
 			w.tellInside(name, e, under, depth)
 		}
+		w.elements = w.elements[:base]
 	}
 }
 
 // tellText looks at a string: at its name, then at what is inside.
 func (w *walker) tellText(name, v []byte, under bool, depth int) {
 	switch {
+	case len(v) < minSecret+2:
 	case under || w.isSecret(name):
 		w.tellValue(text(v))
-	case len(v) <= minSecret+2 || len(v) > maxValue:
+	case len(v) > maxValue:
 	case v[1] == '{' || v[1] == '[':
 		if s := text(v); depth < maxInside && jsontext.Value(s).IsValid() && !tooDeep(s) {
 			w.tellInside(nil, bytes.TrimSpace(s), false, depth+1)

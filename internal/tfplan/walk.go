@@ -49,7 +49,6 @@ type walker struct {
 
 	secretName, secretValue func(string) bool // may be nil
 	names                   map[string]bool   // what secretName said
-	name                    []byte            // of the attribute where the walk is
 
 	recording bool   // whether entries go to the record
 	record    []byte // the digest's record of this change
@@ -58,7 +57,7 @@ type walker struct {
 	listing  bool                  // whether attributes go to the list
 	list     []plumbline.Attribute // attributes of this change
 	room     room                  // for how many more of them there is room
-	dropped  bool                  // there was no room for one
+	omitted  int                   // how many there was no room for
 	replaces []string              // replace paths of this change
 	aligned  bool                  // inside a list that was aligned: indexes in replace paths are others
 
@@ -86,12 +85,13 @@ func newWalker(o Options) *walker {
 // begin forgets the change before.
 func (w *walker) begin(recording bool, space room, replaces []string) {
 	w.recording, w.record, w.keyed = recording, w.record[:0], false
-	w.listing, w.list, w.room, w.dropped, w.replaces, w.aligned = true, nil, space, false, replaces, false
-	w.path, w.wholly, w.name = w.path[:0], 0, nil
+	w.listing, w.list, w.room, w.omitted, w.replaces, w.aligned = true, nil, space, 0, replaces, false
+	w.path, w.wholly = w.path[:0], 0
 }
 
 // resource walks over all of a resource.
 func (w *walker) resource(p place) {
+	w.tellNamed("", p.before, p.after)
 	if !isValue(p.before) || !isValue(p.after) {
 		w.wholly = -1
 	}
@@ -116,13 +116,6 @@ func (w *walker) walk(p place) {
 		w.entry()
 		w.plain(p.before)
 		w.plain(p.after)
-		if w.secretName != nil && w.secrets != nil {
-			for _, v := range [][]byte{p.before, p.after} {
-				if kindOf(v) == str {
-					w.tellText(w.name, v, false, 0)
-				}
-			}
-		}
 		shown := isShown(p.before, nil) || isShown(p.after, p.unknown) || w.wholly == len(w.path) && !isContainer(kb) && !isContainer(ka)
 		if len(w.path) > 0 && shown && w.hasRoom() {
 			w.attribute(plumbline.Attribute{Before: w.show(p.before, nil), After: w.show(p.after, p.unknown)})
@@ -142,11 +135,6 @@ func (w *walker) walkMembers(p place) {
 	before := w.split(p.before)
 	after := w.split(p.after)
 	unknown, beforeSensitive, afterSensitive := w.split(p.unknown), w.split(p.beforeSensitive), w.split(p.afterSensitive)
-	looking := w.secretName != nil && w.secrets != nil
-	if looking {
-		w.tellPair(before)
-		w.tellPair(after)
-	}
 	for {
 		name, ok := first(before, after, unknown)
 		if !ok {
@@ -158,10 +146,6 @@ func (w *walker) walkMembers(p place) {
 		}
 		if inner.isPlain() && bytes.Equal(inner.before, inner.after) {
 			continue
-		}
-		if w.name = name; looking && w.isSecret(name) && !isTrue(inner.beforeSensitive) && !isTrue(inner.afterSensitive) { // else they are told as sensitive
-			w.tellInside(name, inner.before, true, 0)
-			w.tellInside(name, inner.after, true, 0)
 		}
 		w.path = appendName(w.path, name)
 		w.step(inner, w.listing && w.wholly == 0 && inner.appears() && inner.isNest())
@@ -177,7 +161,7 @@ func (w *walker) walkElements(p place) {
 	unknown := w.splitArray(p.unknown)
 	beforeSensitive, afterSensitive := w.splitArray(p.beforeSensitive), w.splitArray(p.afterSensitive)
 	listing := w.listing
-	if listing && w.room.attributes > 0 && kindOf(p.before) == array && kindOf(p.after) == array {
+	if listing && kindOf(p.before) == array && kindOf(p.after) == array {
 		if pairs := w.align(before, after, unknown); pairs != nil {
 			w.walkAligned(pairs, sides{before, after, unknown, beforeSensitive, afterSensitive})
 			w.listing = false
@@ -300,13 +284,13 @@ func (w *walker) unknown(p place) {
 	w.attribute(a)
 }
 
-// hasRoom reports whether one more attribute can be listed, and remembers when not.
+// hasRoom reports whether one more attribute can be listed, and counts it when not.
 func (w *walker) hasRoom() bool {
 	if !w.listing {
 		return false
 	}
 	if w.room.attributes == 0 {
-		w.dropped = true
+		w.omitted++
 		return false
 	}
 	return true
@@ -316,7 +300,7 @@ func (w *walker) hasRoom() bool {
 func (w *walker) attribute(a plumbline.Attribute) {
 	a.Path, a.Whole = string(w.path), max(w.wholly, 0)
 	if size(a) > w.room.bytes {
-		w.dropped, w.room = true, room{} // nor what comes after it: what is kept is the beginning
+		w.omitted, w.room = w.omitted+1, room{} // nor what comes after it: what is kept is the beginning
 		return
 	}
 	w.room.attributes--
