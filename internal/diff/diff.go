@@ -47,6 +47,7 @@ const (
 	forcesNote      = "forces replacement"
 	secretNote      = "only what is sensitive differs"
 	layoutNote      = "only white space or order of keys differs"
+	escapesNote     = "only how characters are escaped, white space or order of keys differs"
 )
 
 // mode is how the attributes of an action are shown.

@@ -217,7 +217,7 @@ func checkInside(t *testing.T, before, after string, lines []Line) {
 	a, bothJSON := decodeJSON(after)
 	bothJSON = bothJSON && isJSON
 	switch strings.TrimSuffix(lines[1].Note, ", or what is sensitive") {
-	case layoutNote:
+	case layoutNote, escapesNote:
 		if !bothJSON || !reflect.DeepEqual(b, a) {
 			t.Fatalf("more than the layout differs:\n%s\n%s", before, after)
 		}

@@ -9,13 +9,13 @@ import (
 // documents lays out two strings as what differs in the documents that they hold, if they do.
 func (l *layout) documents(before, after string) (value, bool) {
 	call := "jsonencode("
-	note := layoutNote
 	b, a := parseJSON(before), parseJSON(after)
-	if b == nil || a == nil {
+	isYAML := b == nil || a == nil
+	if isYAML {
 		if !hasLines(before) && !hasLines(after) {
 			return value{}, false
 		}
-		call, note = "yamlencode(", yamlNote
+		call = "yamlencode("
 		if b, a = parseYAMLs(before, after); b == nil || a == nil {
 			return value{}, false
 		}
@@ -25,8 +25,11 @@ func (l *layout) documents(before, after string) (value, bool) {
 		return value{}, false
 	case b.key == a.key && before == after:
 		return value{}, false
+	case b.key == a.key && isYAML:
+		// What reads as YAML may be meant for a program that reads it in another way.
+		return value{text: heredoc, body: lineDiff(before, after), end: heredocEnd, note: unlessMasked(yamlNote, before+after)}, true
 	case b.key == a.key:
-		return value{note: unlessMasked(note, before+after)}, true
+		return value{note: sameNote(before, after)}, true
 	}
 	sub := &layout{mode: modeUpdate, nested: l.nested + 1, max: maxValueLines}
 	return value{text: call, body: sub.document(b, a), end: ")"}, true

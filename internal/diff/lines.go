@@ -27,10 +27,10 @@ func lineDiff(before, after string) []Line {
 			out = append(out, unchanged(x[at:h.PosX])...)
 		}
 		at = h.EndX
-		gone := map[string]bool{}
+		gone, asIs := map[string]bool{}, map[string]bool{} // a line that is only moved differs in nothing
 		for _, e := range h.Edits {
 			if e.Op == diff.Delete {
-				gone[spaceless(e.X)] = true
+				gone[spaceless(e.X)], asIs[e.X] = true, true
 			}
 		}
 		for _, e := range h.Edits {
@@ -43,7 +43,7 @@ func lineDiff(before, after string) []Line {
 				out = append(out, textLine("-", e.X))
 			case diff.Insert:
 				l := textLine("+", e.Y)
-				if l.Note == "" && gone[spaceless(e.Y)] {
+				if l.Note == "" && gone[spaceless(e.Y)] && !asIs[e.Y] {
 					l.Note = spaceNote
 				}
 				out = append(out, l)

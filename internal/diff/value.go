@@ -50,7 +50,7 @@ func (l *layout) value(lf leaf, s side) value {
 	case lf.absentAfter() && (s == goes || lf.exact):
 		return value{text: oneLine(lf.before, maxText)}
 	case sameDocument(lf.before, lf.after):
-		return value{note: unlessMasked(layoutNote, lf.before+lf.after)}
+		return value{note: sameNote(lf.before, lf.after)}
 	default:
 		return value{text: oneLine(lf.before, maxText) + " -> " + oneLine(lf.after, maxText)}
 	}
@@ -60,6 +60,24 @@ func (l *layout) value(lf leaf, s side) value {
 func sameDocument(before, after string) bool {
 	b, a := parseJSON(before), parseJSON(after)
 	return before != after && b != nil && a != nil && b.key == a.key
+}
+
+// sameNote is the remark on two JSON texts that mean the same. An escape in a string is neither white space nor order.
+func sameNote(before, after string) string {
+	var count [256]int
+	for i := range len(before) {
+		count[before[i]]++
+	}
+	for i := range len(after) {
+		count[after[i]]--
+	}
+	for _, space := range []byte(" \t\r\n") {
+		count[space] = 0
+	}
+	if count != [256]int{} {
+		return unlessMasked(escapesNote, before+after)
+	}
+	return unlessMasked(layoutNote, before+after)
 }
 
 // unlessMasked is the remark that only the layout of two texts differs, or what can still be said when parts of them are masked.

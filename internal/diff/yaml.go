@@ -12,16 +12,17 @@ const yamlNote = "only layout, quoting or order of keys differs"
 
 // parseYAMLs reads two YAML texts that each hold one mapping or sequence. It returns nil unless what the texts mean is certain to be what is
 // compared: there may be no anchors, aliases, merge keys, tags, directives, names that are not strings or occur twice; and the two must have
-// the same comments, because people change those on purpose.
+// the same comments, because people change those on purpose. Scripts are no YAML; nor is, without a mapping inside, what may be a list of
+// rules of which the first counts; and carriage returns, which YAML takes for nothing, matter to other readers.
 func parseYAMLs(before, after string) (b, a *document) {
-	if !slices.Equal(comments(before), comments(after)) {
+	if strings.Contains(before, "\r") || strings.Contains(after, "\r") || !slices.Equal(comments(before), comments(after)) {
 		return nil, nil
 	}
 	return parseYAML(before), parseYAML(after)
 }
 
 func parseYAML(s string) *document {
-	if len(s) > maxYAML || strings.HasPrefix(s, "%") || strings.Contains(s, "\n%") {
+	if len(s) > maxYAML || strings.HasPrefix(s, "#!") || strings.HasPrefix(s, "%") || strings.Contains(s, "\n%") {
 		return nil
 	}
 	var n yaml.Node
@@ -30,10 +31,15 @@ func parseYAML(s string) *document {
 		return nil
 	}
 	d, ok := readYAML(n.Content[0], 0)
-	if !ok || !d.isContainer() || len(d.items) == 0 {
+	if !ok || !slices.ContainsFunc(d.items, (*document).hasMapping) {
 		return nil
 	}
 	return d
+}
+
+// hasMapping reports whether d is a mapping, or has one in it.
+func (d *document) hasMapping() bool {
+	return d.kind == '{' || slices.ContainsFunc(d.items, (*document).hasMapping)
 }
 
 func readYAML(n *yaml.Node, level int) (*document, bool) {
