@@ -56,7 +56,7 @@ type mode int
 const (
 	modeUpdate  mode = iota // each attribute before -> after, what is known only after apply last
 	modeCreate              // what is known after apply in one line
-	modeReplace             // like update, what forces it first, what is known after apply in one line
+	modeReplace             // like update, what forces it (or else what is lost) first, what is known after apply in one line
 	modeDelete              // compact, what the thing is recognised by first
 )
 
@@ -103,9 +103,14 @@ func omitted(n int) []Line {
 func (l *layout) attributes(list []plumbline.Attribute) {
 	var empty, unknown []string
 	root := &node{}
+	if l.mode == modeReplace {
+		l.lost = whatIsLost(list)
+	}
 	for _, a := range list {
 		lf := leafOf(a)
 		switch {
+		case l.loses(a.Path):
+			root.add(a)
 		case a.Unknown && (l.mode == modeCreate || l.mode == modeReplace && !a.Forces):
 			unknown = append(unknown, a.Path)
 		case l.mode == modeCreate && lf.isEmpty():
@@ -134,6 +139,25 @@ func (l *layout) attributes(list []plumbline.Attribute) {
 	l.out = append(l.out, last...)
 	l.told += len(empty) + len(unknown)
 }
+
+// whatIsLost names the attributes by which people know the object that goes away, where nothing that forces it tells what happens: the id, or
+// else what stands for one.
+func whatIsLost(list []plumbline.Attribute) []string {
+	known := map[string]bool{}
+	for _, a := range list {
+		if a.Forces {
+			return nil
+		}
+		known[a.Path] = known[a.Path] || a.Unknown && !leafOf(a).absentBefore()
+	}
+	if known["id"] {
+		return []string{"id"}
+	}
+	return slices.DeleteFunc([]string{"arn", "name"}, func(path string) bool { return !known[path] })
+}
+
+// loses reports whether a path is among what is lost.
+func (l *layout) loses(path string) bool { return slices.Contains(l.lost, path) }
 
 // gather names the first of many attributes.
 func gather(paths []string) string {

@@ -11,8 +11,9 @@ import (
 // layout turns a tree into lines.
 type layout struct {
 	mode    mode
-	neutral bool // signs say nothing: nothing is made or destroyed
-	nested  int  // documents around it
+	neutral bool     // signs say nothing: nothing is made or destroyed
+	nested  int      // documents around it
+	lost    []string // paths of what names the object that is replaced
 
 	out  []Line
 	max  int // lines
@@ -176,7 +177,7 @@ func (l *layout) rank(r row) int {
 	case modeDelete:
 		return recognition(r)
 	case modeReplace:
-		if r.leaf != nil && r.leaf.forces || r.leaf == nil && r.node.forcing > 0 {
+		if r.leaf != nil && (r.leaf.forces || r.leaf.unknown && l.loses(r.label)) || r.leaf == nil && r.node.forcing > 0 {
 			return 0
 		}
 	}
@@ -186,22 +187,29 @@ func (l *layout) rank(r row) int {
 	return 1
 }
 
-// recognition ranks by how well people recognise a thing by an attribute.
+// names are the attributes by which people recognise a thing, the best first.
+var names = []string{
+	"id", "name", "arn", "identifier", "bucket", "domain_name", "domain", "fqdn", "cidr_block", "address", "endpoint", "title", "key", "path", "description",
+}
+
+// recognition ranks by how well people recognise a thing by an attribute. What is empty says the least.
 func recognition(r row) int {
-	if i := slices.Index([]string{"id", "name", "arn", "identifier", "bucket"}, r.label); i >= 0 && r.leaf != nil {
-		return i
-	}
+	label := strings.ToLower(r.label)
 	switch {
-	case strings.HasPrefix(r.label, "tags"):
-		return 10
-	case r.leaf != nil && len(r.leaf.before) <= maxDeleteText/2 && r.leaf.before != "null" && r.leaf.before != `""`:
-		return 11
-	case r.leaf != nil && !r.leaf.isEmpty() || r.text != "":
-		return 12
-	case r.leaf == nil:
-		return 13
+	case r.leaf != nil && r.leaf.saysNothing() || r.leaf == nil && r.node.empty == r.node.size:
+		return len(names) + 5
+	case r.leaf != nil && slices.Contains(names, label):
+		return slices.Index(names, label)
+	case r.leaf != nil && (strings.HasSuffix(label, "_name") || strings.HasSuffix(label, "_identifier")):
+		return len(names)
+	case strings.HasPrefix(label, "tags"):
+		return len(names) + 1
+	case r.leaf != nil && len(r.leaf.before) <= maxDeleteText/2:
+		return len(names) + 2
+	case r.leaf != nil || r.text != "":
+		return len(names) + 3
 	default:
-		return 14
+		return len(names) + 4
 	}
 }
 

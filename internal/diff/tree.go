@@ -45,6 +45,16 @@ func (l leaf) isEmpty() bool {
 	}
 }
 
+// saysNothing reports whether a value that goes away is one that very many things have.
+func (l leaf) saysNothing() bool {
+	switch l.before {
+	case "", "[]", "{}", "null", `""`, "false":
+		return !l.forces
+	default:
+		return false
+	}
+}
+
 // isMasked reports whether something sensitive was taken out of a value.
 func isMasked(value string) bool { return strings.Contains(value, plumbline.Masked) }
 
@@ -59,7 +69,7 @@ type node struct {
 	index map[nodeKey]*node // of kids, while attributes are added
 
 	// What is at and below it, after measure.
-	size, forcing, unknown int
+	size, forcing, unknown, empty int
 }
 
 type nodeKey struct {
@@ -112,7 +122,7 @@ func (n *node) kid(s step, at side) *node {
 
 // measure counts what is in each node.
 func (n *node) measure() {
-	n.size, n.forcing, n.unknown = len(n.leaves), 0, 0
+	n.size, n.forcing, n.unknown, n.empty = len(n.leaves), 0, 0, 0
 	for _, lf := range n.leaves {
 		if lf.forces {
 			n.forcing++
@@ -120,12 +130,16 @@ func (n *node) measure() {
 		if lf.unknown {
 			n.unknown++
 		}
+		if lf.saysNothing() {
+			n.empty++
+		}
 	}
 	for _, k := range n.kids {
 		k.measure()
 		n.size += k.size
 		n.forcing += k.forcing
 		n.unknown += k.unknown
+		n.empty += k.empty
 	}
 }
 
