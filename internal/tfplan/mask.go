@@ -2,19 +2,24 @@ package tfplan
 
 import (
 	"encoding/json"
+	"regexp"
+	"strconv"
 	"strings"
+	"unicode"
 
 	"github.com/plumbline/plumbline/internal/plumbline"
 )
 
 // Mask replaces, in every text of a plan that comes from the configuration or from reality, what mask takes for a secret: a secret can
 // turn up where the plan does not mark it as sensitive. Values are masked as JSON, in each string on its own, so that
-// a secret is found that is spelled with escapes there; in strings that hold JSON, inside that, too.
+// a secret is found that is spelled with escapes there; in strings that hold JSON, inside that, too. Of an address only the keys of
+// instances are masked: its words stand in the configuration for everyone to read, and whoever decides about a plan has to read them
+// even where one of them is also somebody's secret.
 func Mask(p *plumbline.Plan, mask func(string) string) {
 	for _, list := range [][]plumbline.Change{p.Changes, p.Drift, p.Deferred} {
 		for i := range list {
 			c := &list[i]
-			c.Address, c.Previous, c.Importing = mask(c.Address), mask(c.Previous), mask(c.Importing)
+			c.Address, c.Previous, c.Importing = maskAddress(c.Address, mask), maskAddress(c.Previous, mask), mask(c.Importing)
 			if c.Action == plumbline.ActionInvoke { // it names a resource; other reasons are Terraform's words
 				c.Reason = mask(c.Reason)
 			}
@@ -27,7 +32,7 @@ func Mask(p *plumbline.Plan, mask func(string) string) {
 		o.Name, o.Before, o.After = mask(o.Name), maskValue(o.Before, mask), maskValue(o.After, mask)
 	}
 	for i := range p.Checks {
-		p.Checks[i].Address = mask(p.Checks[i].Address)
+		p.Checks[i].Address = maskAddress(p.Checks[i].Address, mask)
 		maskAll(p.Checks[i].Problems, mask)
 	}
 }
@@ -35,9 +40,54 @@ func Mask(p *plumbline.Plan, mask func(string) string) {
 // MaskDifferences is Mask for what Classify returns.
 func MaskDifferences(list []plumbline.Difference, mask func(string) string) {
 	for i := range list {
-		list[i].Address = mask(list[i].Address)
+		list[i].Address = maskAddress(list[i].Address, mask)
 		maskAttributes(list[i].Attributes, mask)
 	}
+}
+
+// maskAddress masks the keys in an address such as module.a["key"].aws_x.b[0], and all of a text of another form.
+func maskAddress(address string, mask func(string) string) string {
+	var out strings.Builder
+	for rest := address; ; {
+		word := rest[:len(rest)-len(strings.TrimLeftFunc(rest, isWord))]
+		rest = rest[len(word):]
+		out.WriteString(word)
+		index := instance.FindString(rest)
+		rest = rest[len(index):]
+		if strings.HasPrefix(index, `["`) {
+			index = "[" + maskKey(index[1:len(index)-1], mask) + "]"
+		}
+		out.WriteString(index)
+		more := strings.HasPrefix(rest, ".")
+		if word == "" || rest != "" && !more || !more && !strings.Contains(out.String(), ".") {
+			return mask(address)
+		}
+		if !more {
+			return out.String()
+		}
+		out.WriteByte('.')
+		rest = rest[1:]
+	}
+}
+
+// instance is what chooses one of the instances of a module or resource.
+var instance = regexp.MustCompile(`^\[(?:[0-9]+|"(?:[^"\\]|\\.)*")\]`)
+
+// isWord reports whether a rune can be in an identifier of the configuration.
+func isWord(r rune) bool {
+	return r == '_' || r == '-' || unicode.IsLetter(r) || unicode.IsDigit(r) || unicode.IsMark(r)
+}
+
+// maskKey masks a quoted key: what it says, and then the way it is spelled.
+func maskKey(quoted string, mask func(string) string) string {
+	if said, err := strconv.Unquote(quoted); err == nil && mask(said) != said {
+		quoted = strconv.Quote(mask(said))
+	}
+	inner := quoted[1 : len(quoted)-1]
+	if masked := mask(inner); masked != inner {
+		return `"` + masked + `"`
+	}
+	return quoted
 }
 
 func maskAll(list []string, mask func(string) string) {

@@ -17,7 +17,7 @@ func TestMaskEverywhere(t *testing.T) {
 	const s = "plum-1"
 	change := func(action plumbline.Action) plumbline.Change {
 		return plumbline.Change{
-			Address: `x.a["` + s + `"]`, Previous: "x." + s, Importing: "id/" + s, Action: action, ReplacePaths: []string{"a", `m["` + s + `"]`},
+			Address: `x.a["` + s + `"]`, Previous: `x.b["` + s + `"]`, Importing: "id/" + s, Action: action, ReplacePaths: []string{"a", `m["` + s + `"]`},
 			Attributes: []plumbline.Attribute{
 				{Path: `m["` + s + `"].x`, Before: `"` + s + `"`, After: `{"` + s + `":["` + s + `"]}`, Whole: len(`m["` + s + `"]`)},
 			},
@@ -43,9 +43,33 @@ func TestMaskEverywhere(t *testing.T) {
 		t.Errorf("got %+v", a)
 	}
 
-	differences := []plumbline.Difference{{Address: "x." + s, Attributes: []plumbline.Attribute{{Path: "a." + s, Before: `"` + s + `"`, After: "1"}}}}
+	differences := []plumbline.Difference{{Address: `x.a["` + s + `"]`, Attributes: []plumbline.Attribute{{Path: "a." + s, Before: `"` + s + `"`, After: "1"}}}}
 	MaskDifferences(differences, hide(s))
 	noSecret(t, differences[0].Address+differences[0].Attributes[0].Path+differences[0].Attributes[0].Before)
+}
+
+// TestMaskAddress shows that only keys are masked, unless it is no address.
+func TestMaskAddress(t *testing.T) {
+	for _, test := range []struct{ address, secret, want string }{
+		{"aws_db_instance.prod", "prod", "aws_db_instance.prod"},
+		{"postgresql_role.x", "postgres", "postgresql_role.x"},
+		{`module.prod["prod"].aws_db.prod["a-prod-b"]`, "prod", `module.prod["(sensitive)"].aws_db.prod["a-(sensitive)-b"]`},
+		{"module.a[5432].data.x.y[5432]", "5432", "module.a[5432].data.x.y[5432]"},
+		{`x.y["a.b[\"prod\"]"]`, "prod", `x.y["a.b[\"(sensitive)\"]"]`},
+		{`x.y["say \"hi\""]`, `say "hi"`, `x.y["(sensitive)"]`},
+		{`x.y["a"].z`, `"a"`, `x.y["a"].z`},
+		{`x.größe["größe"]`, "größe", `x.größe["(sensitive)"]`},
+		{"prod", "prod", "(sensitive)"},
+		{"x.prod and more", "prod", "x.(sensitive) and more"},
+		{`x.y["prod]`, "prod", `x.y["(sensitive)]`},
+		{"x..prod", "prod", "x..(sensitive)"},
+		{"x.prod.", "prod", "x.(sensitive)."},
+		{"", "prod", ""},
+	} {
+		if got := maskAddress(test.address, hide(test.secret)); got != test.want {
+			t.Errorf("%s without %s: got %s, want %s", test.address, test.secret, got, test.want)
+		}
+	}
 }
 
 func TestMaskValue(t *testing.T) {
