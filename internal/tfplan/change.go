@@ -219,11 +219,34 @@ func (r *reader) changed() error {
 	w.record = appendList(w.record, c.actions)
 	w.record = appendS(w.record, c.reason)
 	w.record = appendS(w.record, c.imported)
+	w.record = appendS(w.record, c.object())
 	w.record = appendList(w.record, c.replaces)
 	w.resource(c.place)
 	r.record(&r.records, c.address, c.deposed)
 	r.keep(&r.changes, out)
 	r.plan.Summary = r.plan.Summary.Add(count(out, c.imports))
+	return nil
+}
+
+// object is the id of the object that is changed, if it has one that may be told: a change of another is another change. It is empty for what
+// is created, moved or imported only.
+func (c resource) object() []byte {
+	id := []byte("id")
+	member := func(v []byte) []byte {
+		members := appendMembers(nil, v)
+		return take(&members, id)
+	}
+	if c.action == plumbline.ActionCreate || c.action == plumbline.ActionNoOp {
+		return nil
+	}
+	for _, mask := range [][]byte{c.beforeSensitive, c.afterSensitive} {
+		if isTrue(mask) || anyTrue(member(mask)) {
+			return nil
+		}
+	}
+	if v := member(c.before); kindOf(v) == str {
+		return text(v)
+	}
 	return nil
 }
 
@@ -352,7 +375,7 @@ func (r *reader) output(name string) error {
 func (w *walker) output(v, unknown []byte, sensitive, marked bool) string {
 	switch {
 	case isTrue(unknown):
-		w.record = append(w.record, '?')
+		w.notKnown(marked)
 		return ""
 	case sensitive:
 		w.hidden(v, unknown, marked)

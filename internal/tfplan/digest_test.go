@@ -396,21 +396,66 @@ func TestDigestEncoding(t *testing.T) {
 	const in = `{"format_version":"1.2","resource_changes":[{"address":"x.a","mode":"managed","type":"x","provider_name":"registry.terraform.io/a/x",
 		"change":{"actions":["delete","create"],"before":{"id":"1","n":1500,"s":"old","l":[]},"after":{"n":0.25,"s":"new","l":[null]},
 		"after_unknown":{"id":true},"before_sensitive":{"s":true},"after_sensitive":{},"replace_paths":[["n"]]},"action_reason":"replace_because_cannot_update"}],
-		"output_changes":{"o":{"actions":["create"],"before":null,"after":{"b":1,"a":true},"after_unknown":false}},
+		"output_changes":{"o":{"actions":["create"],"before":null,"after":{"b":1,"a":true},"after_unknown":false},
+		"p":{"actions":["create"],"before":null,"after_unknown":true,"after_sensitive":true}},
 		"action_invocations":[{"address":"action.x.b","type":"x","name":"b","provider_name":"registry.terraform.io/a/x","config_values":{"n":2},
 		"config_sensitive":{},"config_unknown":{"id":true},"lifecycle_action_trigger":{"triggering_resource_address":"x.a","action_trigger_block_index":0}}]}`
 	mac := func(s string) string { return string(hmacSum(s)) }
-	change := "3:x.a0:0:25:registry.terraform.io/a/x2;6:delete6:create29:replace_because_cannot_update0:1;1:n" +
+	change := "3:x.a0:0:25:registry.terraform.io/a/x2;6:delete6:create29:replace_because_cannot_update0:1:11;1:n" +
 		"2:id=3:\"1\"?" + "4:l[0]-=4:null" + "1:n=4:15e2=5:25e-2" + "1:s*" + mac(`"old"`) + "#" + mac(`"new"`)
 	output := "1:o1;6:create" + "=4:null" + "=18:{\"a\":true,\"b\":1e0}"
+	later := "1:p1;6:create" + "=4:null" + "?*"
 	invocation := "10:action.x.b25:registry.terraform.io/a/x" +
 		"68:{\"action_trigger_block_index\":0,\"triggering_resource_address\":\"x.a\"}0:" + "0:-{" + "2:id-?" + "1:n-=3:2e0"
-	want := hexSum("plumbline plan 2\n" + "1;" + sum(change) + "1;" + sum(output) + "1;" + sum(invocation))
+	want := hexSum("plumbline plan 2\n" + "1;" + sum(change) + "2;" + sum(output) + sum(later) + "1;" + sum(invocation))
 	p, err := Read(strings.NewReader(in), Options{Key: testKey})
 	if err != nil {
 		t.Fatal(err)
 	}
 	compare(t, want, p.Digest)
+}
+
+// TestDigestOfMarks shows that what is not known yet and will be sensitive differs from what will not.
+func TestDigestOfMarks(t *testing.T) {
+	for _, format := range []string{
+		`{"format_version":"1.2","output_changes":{"o":{"actions":["create"],"before":null,"after_unknown":true,"after_sensitive":%t}}}`,
+		`{"format_version":"1.2","resource_changes":[{"address":"x.a","mode":"managed","type":"x","change":{"actions":["create"],"before":null,
+		"after":{},"after_unknown":{"a":true},"after_sensitive":{"a":%t}}}]}`,
+	} {
+		open, marked := digest(t, parse(t, fmt.Appendf(nil, format, false)), nil), digest(t, parse(t, fmt.Appendf(nil, format, true)), nil)
+		if open == marked {
+			t.Errorf("one digest for both: %s", format)
+		}
+	}
+}
+
+// TestDigestOfObjects has the same change of objects with different ids.
+func TestDigestOfObjects(t *testing.T) {
+	for _, test := range []struct {
+		actions, after, unknown, sensitive string
+		differs                            bool
+	}{
+		{`"update"`, `{"id":%q,"n":2}`, `{}`, `{}`, true},
+		{`"update"`, `{"id":%q,"n":2}`, `{}`, `{"id":true}`, false},
+		{`"update"`, `{"id":%q,"n":2}`, `{}`, `{"id":false,"n":true}`, true},
+		{`"delete"`, `null`, `{}`, `{}`, true},
+		{`"delete","create"`, `{"n":2}`, `{"id":true}`, `{}`, true},
+		{`"forget"`, `null`, `{}`, `{}`, true},
+		{`"no-op"`, `{"id":%q,"n":1}`, `{}`, `{}`, false},
+	} {
+		of := func(id string) string {
+			after := test.after
+			if strings.Contains(after, "%q") {
+				after = fmt.Sprintf(after, id)
+			}
+			return digest(t, parse(t, fmt.Appendf(nil, `{"format_version":"1.2","resource_changes":[{"address":"x.a","previous_address":"x.b","mode":"managed","type":"x",
+			"change":{"actions":[%s],"before":{"id":%q,"n":1},"after":%s,"after_unknown":%s,"before_sensitive":%s,"after_sensitive":%[5]s}}]}`,
+				test.actions, id, after, test.unknown, test.sensitive)), nil)
+		}
+		if (of("i-1") != of("i-2")) != test.differs {
+			t.Errorf("%s, sensitive %s: the digests differ: %t", test.actions, test.sensitive, !test.differs)
+		}
+	}
 }
 
 func hmacSum(s string) []byte {

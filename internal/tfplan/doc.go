@@ -62,7 +62,7 @@
 // by address, then H.
 //
 //	change = S(address) S(deposed key) S(previous address) S(full provider name) N(actions) S(action)…
-//	         S(action reason) S(imported id) N(replace paths) S(path)…   paths sorted
+//	         S(action reason) S(imported id) S(object id) N(replace paths) S(path)…   paths sorted
 //	         entry…
 //	output = S(name) N(actions) S(action)… V(before) V(after)
 //	invocation = S(address) S(full provider name) S(lifecycle trigger) S(invoke trigger) entry…
@@ -71,7 +71,9 @@
 // A trigger is the canonical JSON of lifecycle_action_trigger or invoke_action_trigger, or empty where there is none. The entries of an
 // invocation are those of its config_values, with config_unknown and config_sensitive over them, and nothing before.
 //
-// The imported id is the id, or the canonical JSON of an identity, or "(known after apply)". A path is written as in an
+// The imported id is the id, or the canonical JSON of an identity, or "(known after apply)". The object id is what the member "id" of
+// before says, where that is a string that neither mask marks and the change is other than to create or to do nothing; else it is
+// empty. So the same change of another physical object has another digest. A path is written as in an
 // Attribute. Entries are in the order of a walk over both values at once that visits a container before what is in it,
 // object members in the byte order of their names, and list elements by index: the digest is about values, not about how a
 // change of a list is best shown. There is an entry for each place where the
@@ -81,13 +83,13 @@
 //	V = "-"            nothing there
 //	  | "=" S(json)    a null or scalar, in canonical JSON; a whole container where the other side is unknown
 //	  | "{"  |  "["    a container: what is in it has entries of its own
-//	  | "?"            unknown until the plan is applied
+//	  | "?"            unknown until the plan is applied; "?*" if marked sensitive then
 //	  | "*" hmac       marked sensitive; "#" hmac where only the other side is
 //
 // Where a value is marked sensitive, there is one entry if the two values or their marks differ, and none for what is
 // inside. hmac = HMAC-SHA256(Options.Key, canonical JSON, then, if part of it is unknown, "?" and the canonical JSON of
 // its after_unknown). A null is "=" even then. An output's values are whole: "=" S(json), followed by "?" S(mask) when part
-// of it is unknown, or "*" or "#" hmac, or "?", or "-".
+// of it is unknown, or "*" or "#" hmac, or "?" or "?*", or "-".
 //
 // Canonical JSON has no blanks, object members sorted by the bytes of their names, strings escaped as RFC 8785 does, and
 // numbers as an integer without trailing zeros, "e" and a decimal exponent (1500 is 15e2, 0.25 is 25e-2, zero is 0),
@@ -97,5 +99,8 @@
 // nothing and compares with none. Plan.Keyed tells whether there is an HMAC in the digest; where there is none, it is the
 // same under every key.
 //
-// Not in it: timestamps, order, unchanged attributes, data sources, drift, deferred changes, checks, variables, versions.
+// Not in it: timestamps, order, unchanged attributes (but the object id), data sources, drift, deferred changes, checks, variables,
+// versions. Nor is the configuration: the plan JSON of a provider that is pointed elsewhere (another region, account or endpoint), or of
+// another provisioner, has the same digest when the changes are the same. Whoever compares digests of plans that were made from different commits
+// has to compare the configuration as well.
 package tfplan

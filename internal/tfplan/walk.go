@@ -253,7 +253,7 @@ func (w *walker) sensitive(p place) {
 	w.entry()
 	w.hidden(p.before, nil, isTrue(p.beforeSensitive))
 	if isTrue(p.unknown) || !isValue(p.after) && anyTrue(p.unknown) {
-		w.mark('?')
+		w.notKnown(isTrue(p.afterSensitive))
 		a.After, a.Unknown = "", true
 	} else {
 		w.hidden(p.after, p.unknown, isTrue(p.afterSensitive))
@@ -274,7 +274,7 @@ func (w *walker) unknown(p place) {
 	} else {
 		w.whole(p.before)
 	}
-	w.mark('?')
+	w.notKnown(anyTrue(p.afterSensitive))
 	if !w.hasRoom() {
 		return
 	}
@@ -371,6 +371,14 @@ func (w *walker) entry() {
 func (w *walker) mark(c byte) {
 	if w.recording {
 		w.record = append(w.record, c)
+	}
+}
+
+// notKnown writes that a value is not known, and whether it will be sensitive.
+func (w *walker) notKnown(marked bool) {
+	w.mark('?')
+	if marked {
+		w.mark('*')
 	}
 }
 
