@@ -523,7 +523,7 @@ func isText(v string) string {
 
 func differentOutput(was, is plumbline.OutputChange) []Line {
 	asChange := func(o plumbline.OutputChange) plumbline.Attribute {
-		return plumbline.Attribute{Before: o.Before, After: o.After, Unknown: o.Unknown, Sensitive: o.Sensitive}
+		return plumbline.Attribute{Before: o.Before, After: partlyKnown(o.After), Unknown: o.Unknown, Sensitive: o.Sensitive}
 	}
 	note := ""
 	if was.Before != is.Before {

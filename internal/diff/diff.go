@@ -189,7 +189,8 @@ func Output(o plumbline.OutputChange) []Line {
 	head := Line{Sign: o.Action.Sign(), Text: name}
 	lf := leaf{before: o.Before, after: o.After, sensitive: o.Sensitive, unknown: o.Unknown}
 	l := &layout{mode: modeUpdate, max: maxLines - 2}
-	before, after := parseJSON(o.Before), parseJSON(o.After)
+	before, after := parseJSON(o.Before), parseJSON(o.After).withUnknown()
+	lf.after = partlyKnown(o.After)
 	isNew, isGone := !before.isContainer() && lf.absentBefore(), !after.isContainer() && lf.absentAfter()
 	switch {
 	case o.Sensitive || o.Unknown || o.Action == plumbline.ActionDelete:
@@ -224,4 +225,17 @@ func Output(o plumbline.OutputChange) []Line {
 		out = append(out, Line{Sign: " ", Text: v.end})
 	}
 	return out
+}
+
+// partlyKnown is the value of an output as it is shown on one line, where parts of it are not known.
+func partlyKnown(v string) string {
+	if !strings.Contains(v, knownAfterApply) {
+		return v
+	}
+	if d := parseJSON(v); d != nil {
+		if known := d.withUnknown(); known.key != d.key {
+			return known.spaced()
+		}
+	}
+	return v
 }

@@ -73,6 +73,21 @@ func (d *document) json() string { return string(d.append(nil, ",", ":")) }
 // spaced is the same, for people.
 func (d *document) spaced() string { return string(d.append(nil, ", ", ": ")) }
 
+// withUnknown is d where the words that stand for what is not known yet are no strings, see [plumbline.OutputChange].
+func (d *document) withUnknown() *document {
+	if d == nil || d.kind == 0 || d.kind == '"' && d.text != knownAfterApply {
+		return d
+	}
+	if d.kind == '"' {
+		return (&document{text: knownAfterApply}).seal()
+	}
+	out := &document{kind: d.kind, names: d.names, items: make([]*document, len(d.items))}
+	for i, item := range d.items {
+		out.items[i] = item.withUnknown()
+	}
+	return out.seal()
+}
+
 func (d *document) append(dst []byte, comma, colon string) []byte {
 	switch d.kind {
 	case 0:
