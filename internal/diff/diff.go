@@ -131,6 +131,7 @@ func (l *layout) attributes(list []plumbline.Attribute) {
 		last = append(last, Line{Sign: sign, Depth: 1, Text: knownAfterApply + "  " + gather(unknown)})
 	}
 	l.max -= len(last)
+	root.hints(list)
 	root.measure()
 	l.emit(l.children(root, comesAndGoes), 1, false)
 	if l.more > 0 {

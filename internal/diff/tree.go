@@ -2,6 +2,7 @@ package diff
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/plumbline/plumbline/internal/plumbline"
@@ -104,6 +105,43 @@ func sideOf(a plumbline.Attribute) side {
 	default:
 		return comesAndGoes
 	}
+}
+
+// tellApart are attributes by which people tell elements of a list from each other, the best first.
+var tellApart = []string{"id", "name", "key", "description", "from_port", "port", "priority"}
+
+// hints tells elements of which something else is shown by attributes that are listed and stand elsewhere: in the line of what is known after
+// apply. What has not changed is not listed, so it cannot tell anything.
+func (n *node) hints(list []plumbline.Attribute) {
+	best := map[*node]int{}
+	for _, a := range list {
+		if !a.Unknown || a.Sensitive || a.Whole > 0 || len(a.Before) > maxNameWidth || isMasked(a.Before) || leafOf(a).saysNothing() || !plumbline.IsJSON(a.Before) {
+			continue
+		}
+		steps := split(a.Path)
+		last := len(steps) - 1
+		if last < 1 || steps[last-1].kind != element || steps[last].kind != member {
+			continue
+		}
+		rank := slices.Index(tellApart, steps[last].name)
+		at := n.find(steps[:last])
+		if rank < 0 || at == nil || at.find(steps[last:]) != nil {
+			continue
+		}
+		if before, ok := best[at]; !ok || rank < before {
+			best[at], at.hint = rank, steps[last].name+" "+oneLine(a.Before, maxNameWidth)
+		}
+	}
+}
+
+// find returns the place of a path in which nothing comes or goes as a whole, nil if nothing changes there.
+func (n *node) find(steps []step) *node {
+	for _, s := range steps {
+		if n = n.index[nodeKey{s.name, s.index, s.kind, comesAndGoes}]; n == nil {
+			return nil
+		}
+	}
+	return n
 }
 
 func (n *node) kid(s step, at side) *node {
