@@ -43,7 +43,7 @@ type Options struct {
 	SecretValue func(value string) bool
 
 	// MaxAttributes is how many attributes are kept for Changes, as many again for Drift, and as many again for Deferred; those
-	// of what is destroyed or replaced come first. Default DefaultMaxAttributes; negative: none. When some were left out, the
+	// of what is destroyed or replaced come first. As many outputs are kept, the first by name, but always one. Default DefaultMaxAttributes; negative: none. When some were left out, the
 	// Plan is Truncated, and each Change says how many of its own were.
 	MaxAttributes int
 
@@ -79,6 +79,7 @@ func Read(in io.Reader, o Options) (plumbline.Plan, error) {
 		changes:    keeper{max: space},
 		drift:      keeper{max: space},
 		deferred:   keeper{max: space},
+		maxOutputs: max(space.attributes, 1), // with none, the plan would seem to change nothing
 		outputRoom: space.bytes,
 		checkRoom:  space.bytes,
 		checks:     map[plumbline.CheckStatus]int{},
@@ -97,6 +98,7 @@ type reader struct {
 
 	plan                     plumbline.Plan
 	changes, drift, deferred keeper
+	maxOutputs               int
 	outputRoom, checkRoom    int      // bytes
 	records                  []record // of changes, for the digest
 	outputs, invocations     []record
@@ -240,6 +242,7 @@ func (r *reader) engine() string {
 }
 
 func (r *reader) finish() plumbline.Plan {
+	r.pruneOutputs()
 	p := r.plan
 	p.Engine = r.engine()
 	p.Changes, p.Drift, p.Deferred = r.changes.sorted(), r.drift.sorted(), r.deferred.sorted()
@@ -247,7 +250,6 @@ func (r *reader) finish() plumbline.Plan {
 	p.Partial = p.Partial || len(p.Deferred) > 0
 	slices.SortStableFunc(p.Checks, func(a, b plumbline.Check) int { return cmp.Compare(a.Address, b.Address) })
 	p.NoState = !r.hasState && r.prior <= r.imports
-	slices.SortFunc(p.Outputs, func(a, b plumbline.OutputChange) int { return cmp.Compare(a.Name, b.Name) })
 
 	h := sha256.New()
 	h.Write([]byte("plumbline plan 2\n"))

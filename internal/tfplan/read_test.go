@@ -303,6 +303,42 @@ func TestTooLong(t *testing.T) {
 	}
 }
 
+// TestTooManyOutputs shows that the first by name are kept, in whatever order they come, and that all of them count.
+func TestTooManyOutputs(t *testing.T) {
+	const n = 25
+	names := make([]string, n)
+	for i := range names {
+		names[i] = fmt.Sprintf("o%02d", i)
+	}
+	for seed := range uint64(20) {
+		rand.New(rand.NewPCG(seed, 6)).Shuffle(n, func(i, j int) { names[i], names[j] = names[j], names[i] })
+		var doc strings.Builder
+		for i, name := range names {
+			if i > 0 {
+				doc.WriteByte(',')
+			}
+			fmt.Fprintf(&doc, `%q:{"actions":["create"],"before":null,"after":%q}`, name, name)
+		}
+		in := `{"format_version":"1.2","output_changes":{` + doc.String() + `}}`
+		all, err := Read(strings.NewReader(in), Options{})
+		if err != nil || all.Truncated || len(all.Outputs) != n {
+			t.Fatalf("all: %d outputs, truncated %t, %v", len(all.Outputs), all.Truncated, err)
+		}
+		for most, want := range map[int]int{-1: 1, 1: 1, 7: 7, n - 1: n - 1, n: n} {
+			p, err := Read(strings.NewReader(in), Options{MaxAttributes: most})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !slices.Equal(p.Outputs, all.Outputs[:want]) || p.Truncated != (want < n) {
+				t.Errorf("%d at most: %v, truncated %t", most, p.Outputs, p.Truncated)
+			}
+			if p.Summary.Output != n || p.Digest != all.Digest || !p.HasChanges() {
+				t.Errorf("%d at most: %d counted, digest %s, not %s", most, p.Summary.Output, p.Digest, all.Digest)
+			}
+		}
+	}
+}
+
 func TestTooManyChecks(t *testing.T) {
 	var doc strings.Builder
 	doc.WriteString(`{"format_version":"1.2","checks":[{"address":{"to_display":"check.c"},"status":"fail","instances":[`)
