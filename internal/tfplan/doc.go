@@ -9,7 +9,7 @@
 // deferred_action_invocations leave to a later plan stands apart: it does not count and is not in the digest. Data sources and
 // ephemeral resources are never changes, drift or deferred. Identities and generated configuration are not read. Of
 // checks, those that did not pass are kept: each instance that failed with its messages, and once each object with an
-// instance that is not known yet.
+// instance that is not known yet. Of very many, the number of the others is kept as the address of one more.
 //
 // # Secrets
 //

@@ -248,7 +248,7 @@ func (r *reader) finish() plumbline.Plan {
 	p.Changes, p.Drift, p.Deferred = r.changes.sorted(), r.drift.sorted(), r.deferred.sorted()
 	p.Truncated = p.Truncated || r.changes.truncated || r.drift.truncated || r.deferred.truncated
 	p.Partial = p.Partial || len(p.Deferred) > 0
-	slices.SortStableFunc(p.Checks, func(a, b plumbline.Check) int { return cmp.Compare(a.Address, b.Address) })
+	p.Checks = r.sortedChecks()
 	p.NoState = !r.hasState && r.prior <= r.imports
 
 	h := sha256.New()

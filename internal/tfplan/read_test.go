@@ -353,8 +353,11 @@ func TestTooManyChecks(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(p.Checks) != maxChecks+1 || !p.Truncated {
-		t.Errorf("%d checks, truncated %t", len(p.Checks), p.Truncated)
+	if len(p.Checks) != maxChecks+2 || p.Truncated {
+		t.Fatalf("%d checks, truncated %t", len(p.Checks), p.Truncated)
+	}
+	if last := p.Checks[maxChecks+1]; last.Address != "(5 more)" || last.Status != plumbline.CheckFailed {
+		t.Errorf("those that are left out: %+v", last)
 	}
 }
 

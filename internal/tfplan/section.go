@@ -181,7 +181,7 @@ func (r *reader) postpone(c plumbline.Change, p place, replaces []string) {
 	r.keep(&r.deferred, c)
 }
 
-// maxChecks is how many checks of each status are kept.
+// maxChecks is how many checks of each status are kept. One more says how many others there are.
 const maxChecks = 1000
 
 // check adds one element of checks to the plan: each of its instances that failed, and, if some are not known, the object once more.
@@ -280,11 +280,21 @@ func checkStatus(s string) plumbline.CheckStatus {
 }
 
 func (r *reader) addCheck(c plumbline.Check) {
-	if r.checks[c.Status]++; r.checks[c.Status] > maxChecks {
-		r.plan.Truncated = true
-		return
+	if r.checks[c.Status]++; r.checks[c.Status] <= maxChecks {
+		r.plan.Checks = append(r.plan.Checks, c)
 	}
-	r.plan.Checks = append(r.plan.Checks, c)
+}
+
+// sortedChecks returns the checks by address; after them, what stands for those that are not kept.
+func (r *reader) sortedChecks() []plumbline.Check {
+	list := r.plan.Checks
+	slices.SortStableFunc(list, func(a, b plumbline.Check) int { return cmp.Compare(a.Address, b.Address) })
+	for _, s := range []plumbline.CheckStatus{plumbline.CheckFailed, plumbline.CheckErrored, plumbline.CheckUnknown} {
+		if more := r.checks[s] - maxChecks; more > 0 {
+			list = append(list, plumbline.Check{Address: fmt.Sprintf("(%d more)", more), Status: s})
+		}
+	}
+	return list
 }
 
 // variables are the values of the root module's variables, which the plan holds in clear, until the configuration tells which
