@@ -152,6 +152,7 @@ func (p *pageWriter) stack(id string, n NamedPlan) {
 	}
 	s.Digest, s.DigestNote = n.digest()
 	if n.Plan.Errored {
+		s.What = "failed"
 		s.Bad = append(s.Bad, notFinished(n.Plan))
 	}
 	for _, c := range n.Plan.Checks {
