@@ -16,8 +16,8 @@
 // The plan JSON holds sensitive values in clear, beside masks that say where they are. A value that either mask of a
 // change marks, at whatever depth, becomes plumbline.Masked before a Plan exists, with everything inside it. Options.Secrets
 // is told each of them, so that the caller can mask them in text that Terraform or a provider prints. It is told the values of
-// variables, too, which the plan holds without masks: of those that the configuration marks as sensitive, and of those whose
-// names are those of secrets. Errors name the place (byte, section, address of the resource), and never quote a value.
+// variables, too, which the plan holds without masks, of those that the configuration marks as sensitive; and, with
+// Options.SecretName, what stands under the name of a secret, whether it changes or not. Errors name the place (byte, section, address of the resource), and never quote a value.
 //
 // A secret can also be where the plan does not mark it. [Mask] takes what the caller knows of out of a Plan, in every text of it. It has to
 // see whole values for that, so none is ever cut: beyond 64 KiB a value is replaced by its size and a keyed hash, and
