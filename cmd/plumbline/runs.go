@@ -229,7 +229,7 @@ func domainPlan(p web.PlanJSON) plumbline.Plan {
 		var out []plumbline.Attribute
 		for _, a := range in {
 			out = append(out, plumbline.Attribute{
-				Path: a.Path, Before: string(a.Before), After: string(a.After), Sensitive: a.Sensitive, Unknown: a.Unknown, Forces: a.Forces, Whole: a.Whole,
+				Path: a.Path, Before: string(a.Before), After: string(a.After), Sensitive: a.Sensitive, Unknown: a.Unknown, Forces: a.Forces, Beside: a.Beside, Whole: a.Whole,
 			})
 		}
 		return out

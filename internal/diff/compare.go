@@ -276,7 +276,7 @@ func (c Comparison) invisible() string {
 	}
 	switch n := len(where); n {
 	case 0:
-		return "differs in something that is not shown here, such as the provider it is done with"
+		return "differs in something that is not shown here"
 	case 1, 2:
 		return "differs only " + strings.Join(where, " or ")
 	default:

@@ -132,6 +132,7 @@ func (l *layout) attributes(list []plumbline.Attribute) {
 	}
 	l.max -= len(last)
 	root.hints(list)
+	root.beside(list)
 	root.measure()
 	l.emit(l.children(root, comesAndGoes), 1, false)
 	if l.more > 0 {

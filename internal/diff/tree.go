@@ -134,6 +134,25 @@ func (n *node) hints(list []plumbline.Attribute) {
 	}
 }
 
+// beside tells elements of lists by what has not changed in them.
+func (n *node) beside(list []plumbline.Attribute) {
+	for _, a := range list {
+		if a.Beside == "" {
+			continue
+		}
+		steps := split(a.Path)
+		for i := len(steps) - 2; i >= 0; i-- {
+			if steps[i].kind != element || steps[i+1].kind != member {
+				continue
+			}
+			if at := n.find(steps[:i+1]); at != nil && at.hint == "" {
+				at.hint = Clean(a.Beside)
+			}
+			break
+		}
+	}
+}
+
 // find returns the place of a path in which nothing comes or goes as a whole, nil if nothing changes there.
 func (n *node) find(steps []step) *node {
 	for _, s := range steps {

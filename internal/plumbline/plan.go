@@ -116,9 +116,10 @@ type Attribute struct {
 	Before    string
 	After     string
 	Sensitive bool
-	Unknown   bool // known after apply
-	Forces    bool // forces replacement
-	Whole     int  // length of the part of Path that is wholly new or goes away wholly, such as a list element; 0: what is around it stays
+	Unknown   bool   // known after apply
+	Forces    bool   // forces replacement
+	Beside    string // what has not changed beside it and tells the element of a list that it is in, for people: "from_port 443"; of the first of an element
+	Whole     int    // length of the part of Path that is wholly new or goes away wholly, such as a list element; 0: what is around it stays
 }
 
 // TooLong stands for a value that is too long to be kept: its size, and a hash by which it can be told from others. Like Masked it is not JSON.

@@ -330,7 +330,7 @@ func (w *walker) walkAligned(pairs []pair, s sides) {
 			continue
 		}
 		w.path = appendIndex(w.path, index)
-		w.step(inner, p.before == nowhere || p.after == nowhere)
+		w.element(inner, p.before == nowhere || p.after == nowhere, len(pairs) > 1)
 		w.path = w.path[:here]
 	}
 	w.recording, w.aligned = recording, aligned

@@ -221,5 +221,8 @@ func writeValues(b *strings.Builder, a plumbline.Attribute) {
 	if a.Whole > 0 {
 		fmt.Fprintf(b, " [whole %s]", a.Path[:a.Whole])
 	}
+	if a.Beside != "" {
+		fmt.Fprintf(b, " [beside %s]", a.Beside)
+	}
 	b.WriteByte('\n')
 }

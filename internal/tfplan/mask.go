@@ -99,7 +99,7 @@ func maskAll(list []string, mask func(string) string) {
 func maskAttributes(list []plumbline.Attribute, mask func(string) string) {
 	for i := range list {
 		a := &list[i]
-		a.Before, a.After = maskValue(a.Before, mask), maskValue(a.After, mask)
+		a.Before, a.After, a.Beside = maskValue(a.Before, mask), maskValue(a.After, mask), mask(a.Beside)
 		path := mask(a.Path)
 		if path != a.Path && a.Whole > 0 {
 			a.Whole = maskedPrefix(path, mask(a.Path[:a.Whole]))

@@ -9,6 +9,7 @@ import (
 	"hash"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/plumbline/plumbline/internal/plumbline"
 )
@@ -49,6 +50,8 @@ type walker struct {
 
 	secretName, secretValue func(string) bool // may be nil
 	names                   map[string]bool   // what secretName said
+
+	within *place // the changed element of a list where the walk is, until an attribute in it has been listed
 
 	recording bool   // whether entries go to the record
 	record    []byte // the digest's record of this change
@@ -174,7 +177,7 @@ func (w *walker) walkElements(p place) {
 				before: at(before, i), after: at(after, i), unknown: at(unknown, i),
 				beforeSensitive: at(beforeSensitive, i), afterSensitive: at(afterSensitive, i),
 			}
-			w.step(inner, (inner.before == nil) != (inner.after == nil && inner.unknown == nil))
+			w.element(inner, (inner.before == nil) != (inner.after == nil && inner.unknown == nil), max(len(before), len(after)) > 1)
 			w.path = w.path[:here]
 		}
 	}
@@ -190,6 +193,47 @@ func (w *walker) step(p place, wholly bool) {
 	}
 	w.walk(p)
 	w.wholly = outer
+}
+
+// element is step for an element of a list, of which there are several or not.
+func (w *walker) element(p place, wholly, several bool) {
+	if !several || wholly || kindOf(p.before) != object || kindOf(p.after) != object {
+		w.step(p, wholly)
+		return
+	}
+	outer := w.within
+	w.within = &p
+	w.step(p, wholly)
+	w.within = outer
+}
+
+// tellApart are names of what people tell elements of a list by, the best first.
+var tellApart = []string{
+	"name", "id", "key", "sid", "description", "device_name", "type", "protocol", "from_port", "to_port", "port", "priority", "rule_number", "cidr_block", "path", "host",
+}
+
+// maxBeside is how many of them are said.
+const maxBeside = 3
+
+// beside says what has not changed in an element of a list and tells it from the others.
+func (w *walker) beside(p place) string {
+	base := len(w.members)
+	before, after, unknown := w.split(p.before), w.split(p.after), w.split(p.unknown)
+	beforeSensitive, afterSensitive := w.split(p.beforeSensitive), w.split(p.afterSensitive)
+	defer func() { w.members = w.members[:base] }()
+	var said []string
+	for _, name := range tellApart {
+		of := func(members []member) []byte { return take(&members, []byte(name)) }
+		v := of(before)
+		if k := kindOf(v); k != str && k != number || saysNothing(v) || len(v) > 60 || !bytes.Equal(v, of(after)) ||
+			anyTrue(of(unknown)) || anyTrue(of(beforeSensitive)) || anyTrue(of(afterSensitive)) {
+			continue
+		}
+		if said = append(said, name+" "+string(appendJSON(nil, v, false))); len(said) == maxBeside {
+			break
+		}
+	}
+	return strings.Join(said, ", ")
 }
 
 // split returns the members of an object. They lie on w's stack; growing it leaves them where they are.
@@ -299,6 +343,9 @@ func (w *walker) hasRoom() bool {
 // attribute lists a at the present place.
 func (w *walker) attribute(a plumbline.Attribute) {
 	a.Path, a.Whole = string(w.path), max(w.wholly, 0)
+	if w.within != nil {
+		a.Beside, w.within = w.beside(*w.within), nil
+	}
 	if size(a) > w.room.bytes {
 		w.omitted, w.room = w.omitted+1, room{} // nor what comes after it: what is kept is the beginning
 		return

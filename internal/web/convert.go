@@ -196,7 +196,7 @@ func driftJSON(d plumbline.DriftItem) DriftJSON {
 
 func attributeJSON(a plumbline.Attribute) AttributeJSON {
 	return AttributeJSON{
-		Path: a.Path, Before: ValueJSON(a.Before), After: ValueJSON(a.After), Sensitive: a.Sensitive, Unknown: a.Unknown, Forces: a.Forces, Whole: a.Whole,
+		Path: a.Path, Before: ValueJSON(a.Before), After: ValueJSON(a.After), Sensitive: a.Sensitive, Unknown: a.Unknown, Forces: a.Forces, Beside: a.Beside, Whole: a.Whole,
 	}
 }
 

@@ -257,7 +257,8 @@ type AttributeJSON struct {
 	Sensitive bool      `json:"sensitive,omitempty"`
 	Unknown   bool      `json:"unknown,omitempty"`
 	Forces    bool      `json:"forces_replacement,omitempty"`
-	Whole     int       `json:"whole,omitempty"` // length of the part of the path that is wholly new or goes away wholly
+	Beside    string    `json:"beside,omitempty"` // what has not changed beside it, for people to tell the element of a list that it is in
+	Whole     int       `json:"whole,omitempty"`  // length of the part of the path that is wholly new or goes away wholly
 }
 
 // PlanJSON is a plan. Nothing sensitive is in it.
