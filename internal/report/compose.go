@@ -77,7 +77,14 @@ func anew(resourceType string) string {
 	if !ok || strings.Trim(noun, "abcdefghijklmnopqrstuvwxyz0123456789_") != "" || len(noun) > 40 {
 		return "a new one"
 	}
-	return "a new " + strings.ReplaceAll(noun, "_", " ")
+	words := strings.Split(noun, "_")
+	for _, w := range words {
+		// Forges take seven digits of a hexadecimal number for a commit.
+		if w == "" || w[0] < 'a' || len(w) >= 7 && strings.Trim(w, "0123456789abcdef") == "" || resourceType == "terraform_data" {
+			return "a new one"
+		}
+	}
+	return "a new " + strings.Join(words, " ")
 }
 
 // shortValue is up to how long a value is shown beside the name of its attribute.

@@ -99,7 +99,7 @@ func TestClassifyLists(t *testing.T) {
 		t.Fatal(err)
 	}
 	const want = "unapplied false\nchanged x.a (x)\n" +
-		"\tl[0].n: - => 5 [whole l[0]]\n\tl[0].name: - => \"new\" [whole l[0]]\n\tl[2].n: 1 => 2\n"
+		"\tl[0].n: - => 5 [whole l[0]]\n\tl[0].name: - => \"new\" [whole l[0]]\n\tl[2].n: 1 => 2 [beside name \"b\"]\n"
 	compare(t, want, verdict(Classify(p, plumbline.Plan{})))
 }
 
