@@ -334,7 +334,7 @@ var kinds = []struct {
 	{"named", 12, func(m *maker, i int) {
 		p := m.chars(24, alnum)
 		text := []string{"password = \"%s\"", "DB_PASSWORD=%s", "  token: %s", "\"client_secret\": \"%s\"", "--api-key %s", "X-Vault-Token: %s",
-			"//registry.npmjs.org/:_authToken=%s", "https://example.com/?access_token=%s", "secretKey: '%s'", "GITHUB_PAT=%s", "{\"dbPassword\":\"%s\"}", "export DATADOG_API_KEY=%s"}[i%12]
+			"//npm.example.com/:_authToken=%s", "https://example.com/?access_token=%s", "secretKey: '%s'", "GITHUB_PAT=%s", "{\"dbPassword\":\"%s\"}", "export DATADOG_API_KEY=%s"}[i%12]
 		m.shape(strconv.Itoa(i), p, fmt.Sprintf(text, p))
 	}},
 	{"configured password", 24, func(m *maker, i int) {
