@@ -18,8 +18,9 @@ func (w *walker) tell(v []byte) {
 	}
 	switch kindOf(v) {
 	case str:
-		if s := text(v); len(s) >= minSecret {
-			w.secrets(string(s))
+		if s := string(text(v)); len(s) >= minSecret {
+			w.told[s] = true
+			w.secrets(s)
 		}
 	case number:
 		if len(v) >= minSecret {
@@ -53,7 +54,7 @@ func (w *walker) isSecret(name []byte) bool {
 
 // tellValue reports a string that stands under the name of a secret.
 func (w *walker) tellValue(s []byte) {
-	if len(s) >= minSecret && (w.secretValue == nil || w.secretValue(string(s))) {
+	if len(s) >= minSecret && !w.told[string(s)] && (w.secretValue == nil || w.secretValue(string(s))) {
 		w.secrets(string(s))
 	}
 }

@@ -50,6 +50,7 @@ type walker struct {
 
 	secretName, secretValue func(string) bool // may be nil
 	names                   map[string]bool   // what secretName said
+	told                    map[string]bool   // strings of this resource that were told because they are marked
 
 	within *place // the changed element of a list where the walk is, until an attribute in it has been listed
 
@@ -81,7 +82,7 @@ func newWalker(o Options) *walker {
 		rand.Read(key) // never fails, by its documentation
 	}
 	return &walker{
-		mac: hmac.New(sha256.New, key), secrets: o.Secrets, secretName: o.SecretName, secretValue: o.SecretValue, names: map[string]bool{},
+		mac: hmac.New(sha256.New, key), secrets: o.Secrets, secretName: o.SecretName, secretValue: o.SecretValue, names: map[string]bool{}, told: map[string]bool{},
 	}
 }
 
@@ -94,11 +95,12 @@ func (w *walker) begin(recording bool, space room, replaces []string) {
 
 // resource walks over all of a resource.
 func (w *walker) resource(p place) {
-	w.tellNamed("", p.before, p.after)
 	if !isValue(p.before) || !isValue(p.after) {
 		w.wholly = -1
 	}
+	clear(w.told)
 	w.walk(p)
+	w.tellNamed("", p.before, p.after) // after the walk, which has told what is marked
 }
 
 func (w *walker) walk(p place) {
