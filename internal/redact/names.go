@@ -143,13 +143,18 @@ var (
 		sensitive undefined unspecified unchanged generated automatic anonymous available encrypted plaintext anything whatever example
 		https://example.com sqlserver cloudflare cloudwatch digitalocean dynamodb unlimited notempty placeholder redacted secretsmanager
 		environment service-account managed-identity rotation-enabled`)
-	region    = lazy(`^[a-z]{2}(?:-(?:gov|iso[a-z]?))?-[a-z]+-\d[a-z]?$`)
-	timestamp = lazy(`^\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d[\d:.]*(?:Z|[+-]\d\d:?\d\d)?)?$`)
-	duration  = lazy(`^(?:\d+(?:\.\d+)?(?:ns|us|ms|h|m|s|d))+$`)
-	digest    = lazy(`^(?i:sha(?:1|224|256|384|512)|md5|h1|zh)[:-]`)
-	hostPort  = lazy(`^[a-zA-Z0-9_-]+(?:\.[a-zA-Z0-9_-]+)+(?::\d{1,5})?$`)
-	reference = lazy(`^(?:\$+\{.*\}|\{\{.*\}\}|\$?\(.*\)|<.*>)$|^\$[A-Za-z_]\w*$|^%[A-Za-z_]+%$|^\*+$`)
-	public    = lazy(`^(?:ssh-(?:rsa|dss|ed25519)|ecdsa-sha2-|sk-(?:ssh|ecdsa)-|-----BEGIN (?:[A-Z ]*PUBLIC KEY|CERTIFICATE))`)
+	hostPort = lazy(`^[a-zA-Z0-9_-]+(?:\.[a-zA-Z0-9_-]+)+(?::\d{1,5})?$`)
+	ordinary = lazy(strings.Join([]string{
+		`^[a-z]{2}(?:-(?:gov|iso[a-z]?))?-[a-z]+-\d[a-z]?$`,               // a region
+		`^\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d[\d:.]*(?:Z|[+-]\d\d:?\d\d)?)?$`, // a time
+		`^(?:\d+(?:\.\d+)?(?:ns|us|ms|h|m|s|d))+$`,                        // a duration
+		`^(?i:sha(?:1|224|256|384|512)|md5|h1|zh)[:-]`,                    // a digest
+		`^(?:\$+\{.*\}|\{\{.*\}\}|\$?\(.*\)|<.*>)$`,                       // a reference
+		`^\$[A-Za-z_]\w*$`, `^%[A-Za-z_]+%$`, // a variable
+		`^\*+$`, // a mask
+		`^(?:ssh-(?:rsa|dss|ed25519)|ecdsa-sha2-|sk-(?:ssh|ecdsa)-)`, // a public key
+		`^-----BEGIN (?:[A-Z ]*PUBLIC KEY|CERTIFICATE)`,
+	}, "|"))
 )
 
 // SecretValue reports whether a value found under a name of which [SecretName] says yes is worth masking wherever it stands: it has at least
@@ -163,8 +168,7 @@ func SecretValue(v string) bool {
 	if strings.Trim(v, "0123456789.,:_+-/ eE") == "" { // numbers, versions, dates, lists of them
 		return false
 	}
-	if strings.HasPrefix(v, "arn:") || region().MatchString(v) || timestamp().MatchString(v) || duration().MatchString(v) || digest().MatchString(v) ||
-		reference().MatchString(v) || public().MatchString(v) {
+	if strings.HasPrefix(v, "arn:") || ordinary().MatchString(v) {
 		return false
 	}
 	if _, rest, ok := strings.Cut(v, "://"); ok {

@@ -44,6 +44,7 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"sync"
 )
 
 // Limits below which a value is taken for ordinary text, in bytes without surrounding blanks.
@@ -62,7 +63,7 @@ type Masker struct {
 	values []string // what is masked in all forms, sorted, each once
 	plain  []string // what is masked as it is and in JSON alone
 	mask   string
-	auto   *automaton
+	auto   func() *automaton
 	shapes *shapes // nil for values alone
 }
 
@@ -119,14 +120,17 @@ func newMasker(values, plain []string, shapes *shapes) *Masker {
 			all = append(all, escaped)
 		}
 	}
-	return &Masker{values: values, plain: plain, mask: chooseMask(all), auto: newAutomaton(all, false), shapes: shapes}
+	return &Masker{
+		values: values, plain: plain, mask: chooseMask(all), shapes: shapes,
+		auto: sync.OnceValue(func() *automaton { return newAutomaton(all, false) }), // a Masker may only be on the way to another
+	}
 }
 
 // String returns s with every secret replaced by the mask. Secrets that overlap or touch are replaced by one mask.
 // The result contains no form of any secret. (The one exception needs secrets that begin or end in every printable
 // character between them, so that each possible mask could complete one.) It is what a Writer makes of s.
 func (m *Masker) String(s string) string {
-	_, hits := scan(m.auto, s, root, 0, nil)
+	_, hits := scan(m.auto(), s, root, 0, nil)
 	if m.shapes != nil && suspicious(m.shapes, s) {
 		var b strings.Builder
 		b.Grow(len(s))

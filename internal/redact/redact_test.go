@@ -248,7 +248,7 @@ func write(t *testing.T, w *Writer, s string) {
 func stream(t *testing.T, m *Masker, text string, next func() int) string {
 	t.Helper()
 	longest := 0
-	for _, n := range m.auto.nodes {
+	for _, n := range m.auto().nodes {
 		longest = max(longest, int(n.depth))
 	}
 	var got bytes.Buffer

@@ -17,16 +17,20 @@ type resource struct {
 	delta
 }
 
-// delta is the "change" of a resource or an output. Its values are in the reader's buffers, until the next one is read.
+// delta is the "change" of a resource or an output. Its values are in the reader's hold, until that is emptied.
 type delta struct {
 	place
 	actions   []string
 	action    plumbline.Action
 	replaces  []string // paths, sorted
 	imports   bool
-	importing string // id, JSON of an identity, or notKnown
-	imported  string // the same for the digest: the identity is canonical
+	importing string   // id, JSON of an identity, or notKnown
+	imported  string   // the same for the digest: the identity is canonical
+	named     []string // what stands under the names of secrets
 }
+
+// managed reports whether it is neither a data source nor ephemeral. Only then its action is decided.
+func (c *resource) managed() bool { return c.mode == "managed" }
 
 // resource reads one element.
 func (r *reader) resource() (c resource, err error) {
@@ -64,6 +68,16 @@ func (r *reader) resource() (c resource, err error) {
 	case len(c.actions) == 0:
 		return c, r.wrong(errors.New("no actions"))
 	}
+	c.named = r.finder.find("", c.before, c.after)
+	if !c.managed() {
+		return c, nil
+	}
+	if err := r.decide(&c.delta); err != nil {
+		return c, err
+	}
+	if c.action == plumbline.ActionRead {
+		return c, r.wrong(errors.New("a managed resource cannot be read only"))
+	}
 	return c, nil
 }
 
@@ -79,15 +93,15 @@ func (r *reader) delta(d *delta) error {
 				return err
 			})
 		case "before":
-			return r.copy(0, &d.before)
+			return r.copy(&d.before)
 		case "after":
-			return r.copy(1, &d.after)
+			return r.copy(&d.after)
 		case "after_unknown":
-			return r.copy(2, &d.unknown)
+			return r.copy(&d.unknown)
 		case "before_sensitive":
-			return r.copy(3, &d.beforeSensitive)
+			return r.copy(&d.beforeSensitive)
 		case "after_sensitive":
-			return r.copy(4, &d.afterSensitive)
+			return r.copy(&d.afterSensitive)
 		case "replace_paths":
 			err := r.elements(func(int) error {
 				v, err := r.value()
@@ -184,30 +198,21 @@ type record struct {
 }
 
 // changed adds one element of resource_changes to the plan.
-func (r *reader) changed() error {
-	c, err := r.resource()
-	if err != nil {
-		return err
-	}
-	if c.mode != "managed" {
-		r.walker.tellUnwalked("", c.place)
-		return nil
+func (r *reader) changed(c *resource) {
+	r.walker.tellNamed(c.named)
+	if !c.managed() {
+		r.walker.tellPlace(c.place)
+		return
 	}
 	r.provider(c.provider)
-	if err := r.decide(&c.delta); err != nil {
-		return err
-	}
 	if c.imports {
 		r.imports++
 	} else if c.action != plumbline.ActionCreate {
 		r.hasState = true
 	}
-	switch {
-	case c.action == plumbline.ActionRead:
-		return r.wrong(errors.New("a managed resource cannot be read only"))
-	case c.action == plumbline.ActionNoOp && c.previous == "" && !c.imports:
-		r.walker.tellUnwalked("", c.place)
-		return nil
+	if c.action == plumbline.ActionNoOp && c.previous == "" && !c.imports {
+		r.walker.tellPlace(c.place)
+		return
 	}
 	out := c.domain()
 	w := r.walker
@@ -225,55 +230,42 @@ func (r *reader) changed() error {
 	r.record(&r.records, c.address, c.deposed)
 	r.keep(&r.changes, out)
 	r.plan.Summary = r.plan.Summary.Add(count(out, c.imports))
-	return nil
 }
 
 // object is the id of the object that is changed, if it has one that may be told: a change of another is another change. It is empty for what
 // is created, moved or imported only.
-func (c resource) object() []byte {
-	id := []byte("id")
-	member := func(v []byte) []byte {
-		members := appendMembers(nil, v)
-		return take(&members, id)
-	}
+func (c *resource) object() []byte {
 	if c.action == plumbline.ActionCreate || c.action == plumbline.ActionNoOp {
 		return nil
 	}
 	for _, mask := range [][]byte{c.beforeSensitive, c.afterSensitive} {
-		if isTrue(mask) || anyTrue(member(mask)) {
+		if isTrue(mask) || anyTrue(valueOf(mask, "id")) {
 			return nil
 		}
 	}
-	if v := member(c.before); kindOf(v) == str {
+	if v := valueOf(c.before, "id"); kindOf(v) == str {
 		return text(v)
 	}
 	return nil
 }
 
 // drifted adds one element of resource_drift to the plan. Terraform lists resources that were moved and not changed there, too.
-func (r *reader) drifted() error {
-	c, err := r.resource()
-	if err != nil {
-		return err
-	}
-	if c.mode != "managed" {
-		r.walker.tellUnwalked("", c.place)
-		return nil
+func (r *reader) drifted(c *resource) {
+	r.walker.tellNamed(c.named)
+	if !c.managed() {
+		r.walker.tellPlace(c.place)
+		return
 	}
 	r.provider(c.provider)
 	r.hasState = true
-	if err := r.decide(&c.delta); err != nil {
-		return err
-	}
 	if c.action == plumbline.ActionNoOp {
-		r.walker.tellUnwalked("", c.place)
-		return nil
+		r.walker.tellPlace(c.place)
+		return
 	}
 	out := c.domain()
 	r.walker.begin(false, r.drift.room(out), nil)
 	r.walker.resource(c.place)
 	r.keep(&r.drift, out)
-	return nil
 }
 
 // record takes what the walker has recorded into the digest.
@@ -288,7 +280,7 @@ func (r *reader) keep(k *keeper, c plumbline.Change) {
 	k.add(c)
 }
 
-func (c resource) domain() plumbline.Change {
+func (c *resource) domain() plumbline.Change {
 	return plumbline.Change{
 		Address: c.address, Previous: c.previous, Type: c.kind, Provider: shortProvider(c.provider),
 		Action: c.action, Reason: c.reason, Deposed: c.deposed, Importing: c.importing, ReplacePaths: c.replaces,

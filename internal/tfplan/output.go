@@ -9,6 +9,7 @@ import (
 
 // output adds one member of output_changes to the plan.
 func (r *reader) output(name string) error {
+	r.hold = r.hold[:0]
 	var d delta
 	if err := r.delta(&d); err != nil {
 		return err
@@ -19,12 +20,12 @@ func (r *reader) output(name string) error {
 	if d.action != plumbline.ActionCreate {
 		r.hasState = true
 	}
+	w := r.walker
+	w.tellPlace(d.place)
+	w.tellNamed(r.finder.find(name, d.before, d.after))
 	if d.action == plumbline.ActionNoOp {
-		r.walker.tellUnwalked(name, d.place)
 		return nil
 	}
-	w := r.walker
-	r.walker.tellUnwalked(name, d.place)
 	o := plumbline.OutputChange{
 		Name: name, Action: d.action, Unknown: isTrue(d.unknown),
 		Sensitive: anyTrue(d.beforeSensitive) || anyTrue(d.afterSensitive),

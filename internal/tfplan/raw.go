@@ -122,6 +122,26 @@ func appendMembers(dst []member, v []byte) []member {
 	return dst
 }
 
+// valueOf returns the value of a member of an object; nil: there is none, or v is no object.
+func valueOf(v []byte, want string) []byte {
+	if kindOf(v) != object {
+		return nil
+	}
+	for i := blank(v, 1); v[i] != '}'; {
+		end := endOfString(v, i)
+		name := v[i:end]
+		i = blank(v, blank(v, end)+1) // past the colon
+		end = endOf(v, i)
+		if string(text(name)) == want {
+			return v[i:end]
+		}
+		if i = blank(v, end); v[i] == comma {
+			i = blank(v, i+1)
+		}
+	}
+	return nil
+}
+
 // appendElements appends the elements of an array, and nothing for any other value.
 func appendElements(dst [][]byte, v []byte) [][]byte {
 	if kindOf(v) != array {
@@ -164,12 +184,17 @@ func anyTrue(mask []byte) bool {
 	default:
 		return false
 	}
-	for _, m := range appendMembers(nil, mask) {
-		if anyTrue(m.value) {
+	for i := 0; i < len(mask); i++ {
+		switch mask[i] {
+		case quote:
+			i = endOfString(mask, i) - 1
+		case 't': // outside a string, this is the only value with it
 			return true
+		case 'f':
+			i += len("alse")
 		}
 	}
-	return slices.ContainsFunc(appendElements(nil, mask), anyTrue)
+	return false
 }
 
 // maxDeep bounds the nesting in one value, so that hostile input costs no more than its size. Schemas of real providers stay

@@ -10,6 +10,7 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/go-json-experiment/json/jsontext"
 	"github.com/hashicorp/go-version"
@@ -76,6 +77,7 @@ func Read(in io.Reader, o Options) (plumbline.Plan, error) {
 	r := &reader{
 		dec:        jsontext.NewDecoder(in),
 		walker:     newWalker(o),
+		finder:     newFinder(o),
 		changes:    keeper{max: space},
 		drift:      keeper{max: space},
 		deferred:   keeper{max: space},
@@ -95,6 +97,7 @@ func Read(in io.Reader, o Options) (plumbline.Plan, error) {
 type reader struct {
 	dec    *jsontext.Decoder
 	walker *walker
+	finder *finder
 
 	plan                     plumbline.Plan
 	changes, drift, deferred keeper
@@ -112,9 +115,9 @@ type reader struct {
 	prior    int  // managed resources in prior_state
 	imports  int  // of them, at most, what is only about to be imported
 
-	at      spot
-	buffers [5][]byte // for the values and masks of one change
-	words   map[string]string
+	at    spot
+	hold  []byte // the values and masks of what has been read and not been looked at yet
+	words map[string]string
 }
 
 func (r *reader) read() error {
@@ -168,9 +171,9 @@ func (r *reader) section() error {
 		r.plan.Partial = r.plan.Partial || string(v) == "false"
 		return err
 	case "resource_changes":
-		return r.list(r.changed)
+		return r.resources(r.changed)
 	case "resource_drift":
-		return r.list(r.drifted)
+		return r.resources(r.drifted)
 	case "output_changes":
 		return r.object(func(name []byte) error {
 			r.at.address = string(name)
@@ -330,9 +333,64 @@ func (r *reader) elements(f func(index int) error) error {
 // list is elements for a section of resources.
 func (r *reader) list(f func() error) error {
 	return r.elements(func(i int) error {
+		r.hold = r.hold[:0]
 		r.at.index, r.at.address = i, ""
 		return f()
 	})
+}
+
+// Of how many bytes of values, and of how many resources, a batch is handed on.
+const (
+	batchSize = 128 << 10
+	batchLen  = 256
+)
+
+// batch is some of a list of resources.
+type batch struct {
+	resources []resource
+	hold      []byte
+}
+
+// resources reads a list of resources and calls f for each, in order. While f is busy, those that follow are read: f must not touch what
+// reading needs, and has returned for the last time when resources returns. Three batches are in memory at most.
+func (r *reader) resources(f func(*resource)) error {
+	full, empty := make(chan batch), make(chan batch, 3)
+	var busy sync.WaitGroup
+	busy.Go(func() {
+		for b := range full {
+			for i := range b.resources {
+				f(&b.resources[i])
+			}
+			empty <- b
+		}
+	})
+	var b batch
+	r.hold = nil
+	hand := func() {
+		b.hold = r.hold
+		full <- b
+		b = batch{}
+		select {
+		case b = <-empty:
+		default:
+		}
+		b.resources, r.hold = b.resources[:0], b.hold[:0]
+	}
+	err := r.elements(func(i int) error {
+		r.at.index, r.at.address = i, ""
+		c, err := r.resource()
+		if err != nil {
+			return err
+		}
+		if b.resources = append(b.resources, c); len(r.hold) >= batchSize || len(b.resources) >= batchLen {
+			hand()
+		}
+		return nil
+	})
+	hand()
+	close(full)
+	busy.Wait()
+	return err
 }
 
 // open reads the beginning of an object or array. It returns false and nil at a null.
@@ -361,8 +419,8 @@ func (r *reader) value() ([]byte, error) {
 	return v, r.broken(err)
 }
 
-// copy reads the next value into one of the reader's buffers. A change is read as a whole before it is looked at.
-func (r *reader) copy(buffer int, v *[]byte) error {
+// copy reads the next value into the hold. A change is read as a whole before it is looked at.
+func (r *reader) copy(v *[]byte) error {
 	in, err := r.value()
 	if err != nil {
 		return err
@@ -370,8 +428,9 @@ func (r *reader) copy(buffer int, v *[]byte) error {
 	if tooDeep(in) {
 		return r.wrong(fmt.Errorf("a value is nested deeper than %d levels", maxDeep))
 	}
-	r.buffers[buffer] = append(r.buffers[buffer][:0], in...)
-	*v = r.buffers[buffer]
+	start := len(r.hold)
+	r.hold = append(r.hold, in...) // where it grows, what was there stays valid where it is
+	*v = r.hold[start:]
 	return nil
 }
 

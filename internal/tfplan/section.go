@@ -16,8 +16,9 @@ import (
 type invocation struct {
 	address, kind, provider string
 	place
-	lifecycle, invoke []byte // canonical JSON of what triggers it; nil: not given
-	reason            string // the same in words
+	lifecycle, invoke []byte   // canonical JSON of what triggers it; nil: not given
+	reason            string   // the same in words
+	named             []string // what stands under the names of secrets
 }
 
 // invocation reads one element.
@@ -33,21 +34,21 @@ func (r *reader) invocation() (v invocation, err error) {
 		case "provider_name":
 			return r.word(&v.provider)
 		case "config_values":
-			return r.copy(1, &v.after)
+			return r.copy(&v.after)
 		case "config_unknown":
-			return r.copy(2, &v.unknown)
+			return r.copy(&v.unknown)
 		case "config_sensitive":
-			return r.copy(4, &v.afterSensitive)
+			return r.copy(&v.afterSensitive)
 		case "lifecycle_action_trigger":
 			var trigger []byte
-			if err := r.copy(0, &trigger); err != nil || !isValue(trigger) {
+			if err := r.copy(&trigger); err != nil || !isValue(trigger) {
 				return err
 			}
 			v.lifecycle, v.reason = appendJSON(nil, trigger, true), cmp.Or(lifecycle(trigger), v.reason)
 			return nil
 		case "invoke_action_trigger":
 			var trigger []byte
-			if err := r.copy(0, &trigger); err != nil || !isValue(trigger) {
+			if err := r.copy(&trigger); err != nil || !isValue(trigger) {
 				return err
 			}
 			v.invoke, v.reason = appendJSON(nil, trigger, true), cmp.Or(v.reason, "asked for by hand")
@@ -59,6 +60,7 @@ func (r *reader) invocation() (v invocation, err error) {
 	if err == nil && v.address == "" {
 		err = r.wrong(errors.New("no address"))
 	}
+	v.named = r.finder.find("", nil, v.after)
 	return v, err
 }
 
@@ -105,6 +107,7 @@ func (r *reader) invoked() error {
 	w.record = appendS(w.record, v.provider)
 	w.record = appendS(w.record, v.lifecycle)
 	w.record = appendS(w.record, v.invoke)
+	w.tellNamed(v.named)
 	w.resource(v.place)
 	r.record(&r.invocations, v.address, "")
 	r.keep(&r.changes, out)
@@ -132,14 +135,13 @@ func (r *reader) deferredChange() error {
 		return err
 	case c.address == "":
 		return r.wrong(errors.New("no resource_change"))
-	case c.mode != "managed":
-		r.walker.tellUnwalked("", c.place)
+	}
+	r.walker.tellNamed(c.named)
+	if !c.managed() {
+		r.walker.tellPlace(c.place)
 		return nil
 	}
 	r.provider(c.provider)
-	if err := r.decide(&c.delta); err != nil {
-		return err
-	}
 	r.hasState = r.hasState || c.action != plumbline.ActionCreate && !c.imports
 	out := c.domain()
 	out.Reason = reason
@@ -171,6 +173,7 @@ func (r *reader) deferredInvocation() error {
 	r.provider(v.provider)
 	out := v.domain()
 	out.Reason = reason
+	r.walker.tellNamed(v.named)
 	r.postpone(out, v.place, nil)
 	return nil
 }
@@ -312,12 +315,13 @@ const maxVariables = 4 << 20
 func (r *reader) variable(name []byte) error {
 	key := string(name)
 	return r.member("value", func() error {
+		r.hold = r.hold[:0]
 		var v []byte
-		if err := r.copy(0, &v); err != nil || r.walker.secrets == nil {
+		if err := r.copy(&v); err != nil || r.walker.secrets == nil {
 			return err
 		}
 		vars := &r.variables
-		r.walker.tellNamed(key, nil, v)
+		r.walker.tellNamed(r.finder.find(key, nil, v))
 		if vars.sensitive[key] || vars.size+len(v) > maxVariables {
 			r.walker.tell(v)
 			return nil

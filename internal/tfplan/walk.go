@@ -48,10 +48,6 @@ type walker struct {
 	mac     hash.Hash
 	secrets func(string) // may be nil
 
-	secretName, secretValue func(string) bool // may be nil
-	names                   map[string]bool   // what secretName said
-	told                    map[string]bool   // strings of this resource that were told because they are marked
-
 	within *place // the changed element of a list where the walk is, until an attribute in it has been listed
 
 	recording bool   // whether entries go to the record
@@ -81,9 +77,7 @@ func newWalker(o Options) *walker {
 		key = make([]byte, sha256.Size)
 		rand.Read(key) // never fails, by its documentation
 	}
-	return &walker{
-		mac: hmac.New(sha256.New, key), secrets: o.Secrets, secretName: o.SecretName, secretValue: o.SecretValue, names: map[string]bool{}, told: map[string]bool{},
-	}
+	return &walker{mac: hmac.New(sha256.New, key), secrets: o.Secrets}
 }
 
 // begin forgets the change before.
@@ -98,9 +92,7 @@ func (w *walker) resource(p place) {
 	if !isValue(p.before) || !isValue(p.after) {
 		w.wholly = -1
 	}
-	clear(w.told)
 	w.walk(p)
-	w.tellNamed("", p.before, p.after) // after the walk, which has told what is marked
 }
 
 func (w *walker) walk(p place) {
@@ -203,8 +195,8 @@ func (w *walker) element(p place, wholly, several bool) {
 		w.step(p, wholly)
 		return
 	}
-	outer := w.within
-	w.within = &p
+	outer, here := w.within, p // a copy, so that p itself stays off the heap where nobody points to it
+	w.within = &here
 	w.step(p, wholly)
 	w.within = outer
 }
