@@ -21,10 +21,16 @@ type APIConfig struct {
 	URL       string              // paths are added to it; nothing but its scheme, host and port is ever asked
 	Authorize func(*http.Request) // adds credentials; it sees requests to that host only
 	Secret    plumbline.Secret    // masked where the forge repeats it in an error
-	Transport http.RoundTripper   // default http.DefaultTransport
-	Timeout   time.Duration       // for one request with all of its answer; default 1 minute
 	MaxAnswer int64               // bytes, decompressed; default 32 MiB
-	Now       func() time.Time    // default time.Now
+	Dial
+}
+
+// Dial is how an adapter reaches its forge. The zero Dial will do.
+type Dial struct {
+	Transport http.RoundTripper // default http.DefaultTransport
+	Timeout   time.Duration     // for one request with all of its answer; default 1 minute
+	Now       func() time.Time  // default time.Now
+	Budget    *Budget           // what the token may ask, shared by all repositories that use it; nil: one of its own
 }
 
 const (

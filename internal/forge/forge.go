@@ -10,6 +10,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"strings"
+	"time"
 	"unicode"
 	"unicode/utf8"
 
@@ -38,6 +39,86 @@ type Client interface {
 	// NoteLimit is the longest note in bytes.
 	NoteLimit() int
 }
+
+// Commenter is a forge that tells what people write on merge requests. A reply is a note with a marker of its own.
+type Commenter interface {
+	// Comments returns the comments of other people than Plumbline on a merge request that were written at since or later, oldest
+	// first: neither what the forge itself notes there, nor drafts that are not sent, nor what was deleted.
+	Comments(ctx context.Context, mr plumbline.MergeRequest, since time.Time) ([]plumbline.Comment, error)
+}
+
+// Reactor is a forge on which a comment can be reacted to.
+type Reactor interface {
+	// React makes r the one reaction of ours to a comment. Doing it again changes nothing.
+	React(ctx context.Context, mr plumbline.MergeRequest, comment string, r plumbline.Reaction) error
+}
+
+// Issuer is a forge with issues.
+type Issuer interface {
+	// UpsertIssue makes title and body those of the one open issue of ours that carries marker, which body contains, and returns its page.
+	// Where there is none, one is opened; where there are several, the oldest stays and the others are closed.
+	UpsertIssue(ctx context.Context, marker, title, body string, labels []string) (url string, err error)
+	// CloseIssue closes those that UpsertIssue would find. That there is none is no error.
+	CloseIssue(ctx context.Context, marker string) error
+}
+
+// Proposal is a merge request to be opened. Its branches exist.
+type Proposal struct {
+	Source, Target string // branches
+	Title, Body    string
+	Labels         []string // left out where a forge has none
+	Draft          bool
+}
+
+// Proposer is a forge on which a merge request can be opened.
+type Proposer interface {
+	// OpenMergeRequest opens one, or brings title, body and labels of the one that is open for these branches up to date.
+	OpenMergeRequest(ctx context.Context, p Proposal) (plumbline.MergeRequest, error)
+}
+
+// Deployment is how one commit on its way to one environment is doing.
+type Deployment struct {
+	Environment string
+	Branch      string
+	Commit      string
+	State       DeploymentState
+	Description string
+	URL         string // of the deployment on Plumbline's pages
+}
+
+// DeploymentState is where a deployment is.
+type DeploymentState string
+
+// The states of a deployment.
+const (
+	DeploymentRunning  DeploymentState = "running"
+	DeploymentSuccess  DeploymentState = "success"
+	DeploymentFailed   DeploymentState = "failed"
+	DeploymentCanceled DeploymentState = "canceled" // superseded, rejected, expired
+)
+
+// Deployer is a forge that shows environments and what is deployed there.
+type Deployer interface {
+	// SetDeployment brings the newest deployment of ours of a commit to an environment up to date, or makes it. Saying what it says already
+	// changes nothing. One that has ended and runs again is a new one.
+	SetDeployment(ctx context.Context, d Deployment) error
+}
+
+// Check is a commit status with more to say.
+type Check struct {
+	plumbline.CommitStatus
+	Summary  string // Markdown
+	Findings []plumbline.Finding
+}
+
+// Checker is a forge that shows findings in the files that they are about. What it cannot do with the credentials that it has is
+// errors.ErrUnsupported.
+type Checker interface {
+	SetCheck(ctx context.Context, commit string, c Check) error
+}
+
+// Plainer is a forge whose Markdown shows raw HTML as text: there are no <details> in notes there, and their markers are other than comments of HTML.
+type Plainer interface{ Plain() bool }
 
 // CheckNote refuses a note that could not be found again or does not fit.
 func CheckNote(marker, body string, limit int) error {

@@ -157,6 +157,13 @@ type MergeRequest struct {
 	State       MRState
 	MergeCommit string // once merged, where the forge tells
 	UpdatedAt   time.Time
+	Activity    string // anything that changes when there may be new comments; "": the forge does not tell
+
+	// What the forge tells where one merge request is asked for, and in listings where it comes for nothing.
+	MergeRef   string   // ref of the merge result, where the forge makes one
+	Labels     []string // sorted
+	ApprovedBy []string // the forge's names of people who approved the head, or an earlier one where the forge keeps approvals
+	Conflicts  bool     // the forge says that it cannot be merged
 
 	// What Plumbline knows of it.
 	Base       string    // head of the target when it was last planned

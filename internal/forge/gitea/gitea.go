@@ -13,7 +13,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"time"
 
 	api "code.gitea.io/sdk/gitea"
 
@@ -26,9 +25,7 @@ type Config struct {
 	URL     string           // of the server, with the path it lives under, if any
 	Project string           // "owner/name"
 	Token   plumbline.Secret // scopes write:repository, write:issue and read:user
-	HTTP    *http.Client     // whose Transport is used, as for a proxy or a CA; default http.DefaultTransport
-	Timeout time.Duration    // for one request; default 1 minute
-	Now     func() time.Time // default time.Now
+	forge.Dial
 }
 
 const (
@@ -62,17 +59,11 @@ func New(c Config) (*Client, error) {
 		return nil, fmt.Errorf("gitea project %q: write it as owner/name: %w", c.Project, plumbline.ErrInvalid)
 	}
 	c.URL = strings.TrimRight(c.URL, "/")
-	var transport http.RoundTripper
-	if c.HTTP != nil {
-		transport = c.HTTP.Transport
-	}
 	a, err := forge.NewAPI(forge.APIConfig{
 		URL:       c.URL,
 		Authorize: func(r *http.Request) { r.Header.Set("Authorization", "token "+c.Token.Reveal()) },
 		Secret:    c.Token,
-		Transport: transport,
-		Timeout:   c.Timeout,
-		Now:       c.Now,
+		Dial:      c.Dial,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("gitea project %s: %w", c.Project, err)

@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/plumbline/plumbline/internal/forge"
 	"github.com/plumbline/plumbline/internal/forge/gitea"
 	"github.com/plumbline/plumbline/internal/plumbline"
 )
@@ -32,7 +33,7 @@ func serve(t *testing.T, h http.HandlerFunc) *gitea.Client {
 
 func clientOf(t *testing.T, url string, timeout time.Duration) *gitea.Client {
 	t.Helper()
-	c, err := gitea.New(gitea.Config{URL: url, Project: "acme/infra", Token: plumbline.NewSecret(token), Timeout: timeout, Now: func() time.Time { return now }})
+	c, err := gitea.New(gitea.Config{URL: url, Project: "acme/infra", Token: plumbline.NewSecret(token), Dial: forge.Dial{Timeout: timeout, Now: func() time.Time { return now }}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,0 +1,4 @@
+package forge
+
+// Budget is what one token may ask of a forge.
+type Budget struct{}
