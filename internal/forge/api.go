@@ -46,6 +46,7 @@ type API struct {
 	client *http.Client
 	secret plumbline.Secret
 	now    func() time.Time
+	budget *Budget
 }
 
 // NewAPI returns an API. It does not connect.
@@ -66,9 +67,13 @@ func NewAPI(c APIConfig) (*API, error) {
 	if c.Now == nil {
 		c.Now = time.Now
 	}
-	a := &API{base: base, secret: c.Secret, now: c.Now}
+	if c.Budget == nil {
+		c.Budget = &Budget{Now: c.Now}
+	}
+	a := &API{base: base, secret: c.Secret, now: c.Now, budget: c.Budget}
+	next := &budgeted{budget: c.Budget, next: c.Transport}
 	a.client = &http.Client{
-		Transport:     &pinned{base: base, next: c.Transport, authorize: c.Authorize, limit: c.MaxAnswer},
+		Transport:     &pinned{base: base, next: next, authorize: c.Authorize, limit: c.MaxAnswer},
 		Timeout:       c.Timeout,
 		CheckRedirect: a.redirect,
 	}
@@ -205,10 +210,21 @@ func (a *API) Refused(resp *http.Response, message string) error {
 		message = strings.ReplaceAll(message, s, plumbline.Masked)
 	}
 	err := &HTTPError{Method: resp.Request.Method, Path: resp.Request.URL.Path, Status: resp.StatusCode, Message: Shorten(OneLine(message), maxMessage)}
-	if at, ok := retryAt(resp.StatusCode, resp.Header, a.now()); ok {
+	at, ok := retryAt(resp.StatusCode, resp.Header, a.now())
+	if !ok && err.secondary() {
+		at, ok = a.now().Add(unnamed), true
+		a.budget.refused(at, err)
+	}
+	if ok {
 		return &plumbline.Retry{At: at, Err: err}
 	}
 	return err
+}
+
+// secondary reports whether GitHub refused too many requests at once, which it may do with a 403 that names no time. It
+// wants to be left alone for a minute then (docs.github.com, "Rate limits for the REST API").
+func (e *HTTPError) secondary() bool {
+	return e.Status == http.StatusForbidden && strings.Contains(strings.ToLower(e.Message), "secondary rate limit")
 }
 
 const (
@@ -229,11 +245,8 @@ func retryAt(status int, h http.Header, now time.Time) (time.Time, bool) {
 		}
 	}
 	for _, prefix := range []string{"X-RateLimit-", "RateLimit-"} {
-		if named || h.Get(prefix+"Remaining") != "0" {
-			continue
-		}
-		if s, err := strconv.ParseInt(h.Get(prefix+"Reset"), 10, 64); err == nil {
-			at, named = time.Unix(s, 0), true
+		if !named && h.Get(prefix+"Remaining") == "0" {
+			at, named = resetAt(h.Get(prefix+"Reset"), now)
 		}
 	}
 	switch {
@@ -244,13 +257,7 @@ func retryAt(status int, h http.Header, now time.Time) (time.Time, bool) {
 	default:
 		return time.Time{}, false
 	}
-	if at.Before(now.Add(soonest)) {
-		at = now.Add(soonest)
-	}
-	if at.After(now.Add(farthest)) {
-		at = now.Add(farthest)
-	}
-	return at, true
+	return within(at, now), true
 }
 
 // NextPage returns the number of the next page according to the Link header (RFC 8288), 0 at the end. Only the number is
