@@ -22,6 +22,7 @@ type Observation struct {
 	Runs         []Run     // queued, or failed at once when the stack's files are broken
 	Supersede    []string  // subjects of runs: those not ended are superseded before Runs are added
 	Requests     []int64   // requests that this fulfils
+	Commands     []Command // from comments; those that are known already do not matter
 }
 
 // RequestKind is what a person wants the watcher to do.

@@ -13,10 +13,11 @@ func (s *Store) Attention(ctx context.Context) (report, request []string, err er
 	}
 	report, err = collect(ctx, s.read, scan, `
 		SELECT DISTINCT repository FROM run WHERE version > reported
-		UNION SELECT DISTINCT repository FROM merge_request WHERE version > reported`)
+		UNION SELECT DISTINCT repository FROM merge_request WHERE version > reported
+		UNION SELECT DISTINCT repository FROM command WHERE state = 'carried'`)
 	if err != nil {
 		return nil, nil, err
 	}
-	request, err = collect(ctx, s.read, scan, `SELECT DISTINCT repository FROM request`)
+	request, err = collect(ctx, s.read, scan, `SELECT DISTINCT repository FROM request UNION SELECT DISTINCT repository FROM command WHERE state = 'pending'`)
 	return report, request, err
 }

@@ -48,6 +48,9 @@ func check(o plumbline.Observation) error {
 			errs = append(errs, fmt.Errorf("%w: merge request %s has no deployment %d", plumbline.ErrInvalid, mr.Name(), mr.Deployment))
 		}
 	}
+	for _, c := range o.Commands {
+		errs = append(errs, names(c.Repository, c.MR, c.Comment))
+	}
 	for _, d := range o.Deployments {
 		errs = append(errs, names(d.Repository, d.Environment, d.Commit))
 	}
@@ -136,6 +139,9 @@ func (t *tx) observe(ctx context.Context, o plumbline.Observation) ([]plumbline.
 		if err := t.writeMR(ctx, mr); err != nil {
 			return nil, err
 		}
+	}
+	if err := t.insertCommands(ctx, o.Commands); err != nil {
+		return nil, err
 	}
 	queued, err := t.insertRuns(ctx, o, deployments, stacks)
 	if err != nil {

@@ -228,8 +228,8 @@ func TestOpenTogether(t *testing.T) {
 		wg.Wait()
 		s := open(t, dsn)
 		var n int
-		if err := s.read.QueryRowContext(t.Context(), `SELECT count(*) FROM counter`).Scan(&n); err != nil || n != 4 {
-			t.Errorf("%d counters (%v), want 4", n, err)
+		if err := s.read.QueryRowContext(t.Context(), `SELECT count(*) FROM counter`).Scan(&n); err != nil || n != 5 {
+			t.Errorf("%d counters (%v), want 5", n, err)
 		}
 	})
 }

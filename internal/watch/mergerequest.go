@@ -100,6 +100,16 @@ func (w *Watcher) openRequest(ctx context.Context, mr plumbline.MergeRequest, kn
 	if mr.Skipped = w.repo.Proposals.Skips(mr); mr.Skipped != "" {
 		return w.observe(ctx, o, res)
 	}
+	return w.propose(ctx, mr, was, target, res)
+}
+
+// propose plans the merge of a merge request into its target, both of which are here.
+func (w *Watcher) propose(ctx context.Context, mr plumbline.MergeRequest, was, target string, res *Result) error {
+	mr.Base = target
+	o := plumbline.Observation{
+		Repository: w.repo.Name, Subject: plumbline.SubjectMR(mr.ID), Was: was, Now: mr.Mark(), At: w.now(),
+		MergeRequest: &mr, Supersede: []string{plumbline.SubjectMR(mr.ID)},
+	}
 	tree, conflicts, err := w.git.Merge(ctx, target, mr.Head)
 	if errors.Is(err, plumbline.ErrMergeConflict) {
 		if was == mr.Mark() {

@@ -45,6 +45,12 @@ type Ledger interface {
 	Deployments(ctx context.Context, repo, env string, limit int) ([]plumbline.Deployment, error)
 	Requests(ctx context.Context, repo string) ([]plumbline.Request, error)
 	DoneRequests(ctx context.Context, ids []int64) error
+	Commands(ctx context.Context, repo string) ([]plumbline.Command, error)
+	Carried(ctx context.Context, c plumbline.Command) error
+	MergeRequest(ctx context.Context, repo, id string) (plumbline.MergeRequest, error)
+	RunsOfMR(ctx context.Context, repo, id string) ([]plumbline.Run, error)
+	RunsOfDeployment(ctx context.Context, id int64) ([]plumbline.Run, error)
+	Update(ctx context.Context, id plumbline.RunID, now time.Time, rule plumbline.Rule) (plumbline.Run, error)
 }
 
 // Config makes a Watcher.
@@ -53,6 +59,7 @@ type Config struct {
 	Git        Git
 	Forge      Forge
 	Ledger     Ledger
+	Access     plumbline.Access // who may give commands in comments; default: nobody
 	Now        func() time.Time // default time.Now
 }
 
@@ -62,11 +69,13 @@ type Watcher struct {
 	git    Git
 	forge  Forge
 	ledger Ledger
+	access plumbline.Access
 	now    func() time.Time
 
 	mu    sync.Mutex
 	heads map[string]string // branches as of the last poll that went through, so that an idle poll asks for no marks
 	mrs   map[string]string // marks of open merge requests, likewise
+	heard map[string]string // activity of open merge requests whose comments were all looked at
 	quiet *plumbline.Retry  // the forge wants to be left alone until then
 }
 
@@ -75,7 +84,7 @@ func New(c Config) *Watcher {
 	if c.Now == nil {
 		c.Now = time.Now
 	}
-	return &Watcher{repo: c.Repository, git: c.Git, forge: c.Forge, ledger: c.Ledger, now: c.Now}
+	return &Watcher{repo: c.Repository, git: c.Git, forge: c.Forge, ledger: c.Ledger, access: c.Access, now: c.Now}
 }
 
 // Result is what one poll did.
@@ -128,6 +137,12 @@ func (w *Watcher) Poll(ctx context.Context) (Result, error) {
 	w.heads, w.mrs = heads, nil
 	if now.err == nil {
 		w.mrs = w.mergeRequests(ctx, now.open, known, heads, marks, &res)
+		if err := w.comments(ctx, now.open, &res); err != nil {
+			return res, err
+		}
+	}
+	if err := w.commands(ctx, heads, &res); err != nil {
+		return res, err
 	}
 	return res, w.requests(ctx, heads, &res)
 }

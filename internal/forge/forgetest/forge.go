@@ -31,14 +31,19 @@ type Forge struct {
 	mrs      []plumbline.MergeRequest // the first has ID 1
 	notes    map[string][]Note        // by merge request, oldest first
 	statuses map[string][]plumbline.CommitStatus
+	comments int // that were ever written
 	requests map[string]int
 	fault    func(ctx context.Context, method string) error
 }
 
 // Note is a comment on a merge request.
 type Note struct {
-	Author string
-	Body   string
+	ID       string // unique in the forge
+	Author   string
+	Body     string
+	At       time.Time
+	Edited   bool
+	Reaction plumbline.Reaction // Plumbline's
 }
 
 // Fault makes f decide about each request to come: before anything else it is asked with the name of the Client method,
@@ -121,11 +126,46 @@ func (f *Forge) Close(id string) {
 // Edit changes anything else about it.
 func (f *Forge) Edit(id string, edit func(*plumbline.MergeRequest)) { f.change(id, edit) }
 
-// Comment writes a note as somebody.
-func (f *Forge) Comment(id, author, body string) {
+// Comment writes a note as somebody and returns its ID.
+func (f *Forge) Comment(id, author, body string) string {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.comment(id, author, body)
+	return f.comment(id, author, body)
+}
+
+// EditComment changes the text of a note. It panics on one that is not there.
+func (f *Forge) EditComment(id, comment, body string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	n := f.note(id, comment)
+	n.Body, n.Edited = body, true
+	f.touch(id)
+}
+
+func (f *Forge) note(id, comment string) *Note {
+	for i := range f.notes[id] {
+		if f.notes[id][i].ID == comment {
+			return &f.notes[id][i]
+		}
+	}
+	return nil
+}
+
+// touch notes that something happened on a merge request.
+func (f *Forge) touch(id string) {
+	if mr := f.find(id); mr != nil {
+		mr.UpdatedAt = f.now()
+		mr.Activity = fmt.Sprint(f.comments, " ", mr.UpdatedAt.UnixNano(), " ", f.edits(id))
+	}
+}
+
+func (f *Forge) edits(id string) (n int) {
+	for _, note := range f.notes[id] {
+		if note.Edited {
+			n++
+		}
+	}
+	return n
 }
 
 // Notes returns all notes of a merge request, oldest first.
@@ -188,11 +228,15 @@ func (f *Forge) find(id string) *plumbline.MergeRequest {
 	return &f.mrs[n-1]
 }
 
-func (f *Forge) comment(id, author, body string) {
+func (f *Forge) comment(id, author, body string) string {
 	if f.notes == nil {
 		f.notes = map[string][]Note{}
 	}
-	f.notes[id] = append(f.notes[id], Note{author, body})
+	f.comments++
+	n := Note{ID: strconv.Itoa(f.comments), Author: author, Body: body, At: f.now()}
+	f.notes[id] = append(f.notes[id], n)
+	f.touch(id)
+	return n.ID
 }
 
 func (f *Forge) now() time.Time {
@@ -281,6 +325,7 @@ func (c client) UpsertNote(ctx context.Context, mr plumbline.MergeRequest, marke
 			if written {
 				continue
 			}
+			n.Edited = n.Edited || n.Body != body
 			n.Body, written = body, true
 		}
 		kept = append(kept, n)
@@ -311,5 +356,34 @@ func (c client) SetStatus(ctx context.Context, commit string, s plumbline.Commit
 		c.f.statuses = map[string][]plumbline.CommitStatus{}
 	}
 	c.f.statuses[commit] = append(c.f.statuses[commit], s)
+	return nil
+}
+
+// Comments returns what others wrote.
+func (c client) Comments(ctx context.Context, mr plumbline.MergeRequest, since time.Time) ([]plumbline.Comment, error) {
+	if err := c.begin(ctx, "Comments"); err != nil {
+		return nil, err
+	}
+	defer c.f.mu.Unlock()
+	var out []plumbline.Comment
+	for _, n := range c.f.notes[mr.ID] {
+		if n.Author != c.f.user() && !n.At.Before(since) {
+			out = append(out, plumbline.Comment{ID: n.ID, Author: n.Author, Body: n.Body, At: n.At, Edited: n.Edited})
+		}
+	}
+	return out, nil
+}
+
+// React reacts to a comment.
+func (c client) React(ctx context.Context, mr plumbline.MergeRequest, comment string, r plumbline.Reaction) error {
+	if err := c.begin(ctx, "React"); err != nil {
+		return err
+	}
+	defer c.f.mu.Unlock()
+	n := c.f.note(mr.ID, comment)
+	if n == nil {
+		return fmt.Errorf("comment %q: %w", comment, plumbline.ErrNotFound)
+	}
+	n.Reaction = r
 	return nil
 }

@@ -38,10 +38,21 @@ func (p people) Merge(_ *testing.T, id string) string {
 	return c
 }
 
-func (p people) Close(_ *testing.T, id string)         { p.f.Close(id) }
-func (p people) Comment(_ *testing.T, id, body string) { p.f.Comment(id, "somebody", body) }
-func (p people) Head(_ *testing.T, id string) string   { return p.f.MR(id).Head }
-func (p people) Refs(*testing.T) map[string]string     { return nil }
+func (p people) Close(_ *testing.T, id string)               { p.f.Close(id) }
+func (p people) Comment(_ *testing.T, id, body string)       { p.f.Comment(id, "somebody", body) }
+func (p people) Edit(_ *testing.T, id, comment, body string) { p.f.EditComment(id, comment, body) }
+
+func (p people) Reactions(_ *testing.T, id, comment string) (out []plumbline.Reaction) {
+	for _, n := range p.f.Notes(id) {
+		if n.ID == comment && n.Reaction != "" {
+			out = append(out, n.Reaction)
+		}
+	}
+	return out
+}
+
+func (p people) Head(_ *testing.T, id string) string { return p.f.MR(id).Head }
+func (p people) Refs(*testing.T) map[string]string   { return nil }
 
 func (p people) Notes(_ *testing.T, id string) []string {
 	return p.by(id, func(author string) bool { return author == "plumbline" })

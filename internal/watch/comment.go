@@ -1,0 +1,344 @@
+package watch
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/plumbline/plumbline/internal/plumbline"
+)
+
+// commenter is a forge on which people can write to Plumbline.
+type commenter interface {
+	Comments(ctx context.Context, mr plumbline.MergeRequest, since time.Time) ([]plumbline.Comment, error)
+}
+
+const (
+	// firstWords is how old a comment may be that is seen when its merge request is: somebody who has just opened one may write at once. What is older
+	// was not written for this Plumbline.
+	firstWords = 10 * time.Minute
+	// lasting is how long after a deployment has ended its merge requests are still listened to: somebody may want to try again.
+	lasting = 24 * time.Hour
+	// atOnce is how many commands of a merge request are taken at one look; the others are the next look's.
+	atOnce = 20
+)
+
+func subjectComments(mr string) string { return "comments " + mr }
+
+// comments takes down the commands that people wrote since the last look. Only merge requests on which something happened are asked about, and those
+// whose deployment somebody may have to decide about.
+func (w *Watcher) comments(ctx context.Context, open []plumbline.MergeRequest, res *Result) error {
+	c, ok := w.forge.(commenter)
+	if !ok || w.asked() != nil {
+		return nil // what was asked before has said so
+	}
+	deployed, err := w.deployed(ctx)
+	if err != nil {
+		return err
+	}
+	next := map[string]string{}
+	for _, mr := range open {
+		if mr.Activity != "" && w.heard[mr.ID] == mr.Activity {
+			next[mr.ID] = mr.Activity
+			continue
+		}
+		all, err := w.listen(ctx, c, mr)
+		if err != nil {
+			if w.hush(mr, err, res) {
+				break
+			}
+			continue
+		}
+		if all {
+			next[mr.ID] = mr.Activity
+		}
+	}
+	for _, mr := range deployed {
+		if _, err := w.listen(ctx, c, mr); err != nil && w.hush(mr, err, res) {
+			break
+		}
+	}
+	w.heard = next
+	return nil
+}
+
+// hush notes why nothing was heard. It reports whether the forge wants to be left alone.
+func (w *Watcher) hush(mr plumbline.MergeRequest, err error, res *Result) bool {
+	var retry *plumbline.Retry
+	if errors.Is(err, plumbline.ErrNotFound) {
+		return false // it was deleted
+	}
+	res.warn("comments on merge request %s of %s: %v", mr.Name(), w.repo.Name, w.heed(err))
+	return errors.As(err, &retry)
+}
+
+// deployed returns the merged requests whose deployment is under way, or ended badly not long ago.
+func (w *Watcher) deployed(ctx context.Context) ([]plumbline.MergeRequest, error) {
+	runs, err := w.ledger.Runs(ctx, plumbline.RunFilter{
+		Repository: w.repo.Name, Kinds: []plumbline.Kind{plumbline.KindDeploy, plumbline.KindDestroy}, Limit: many,
+		States: []plumbline.State{
+			plumbline.StateQueued, plumbline.StatePlanning, plumbline.StateAwaiting, plumbline.StateApproved, plumbline.StateApplying,
+			plumbline.StateFailed, plumbline.StateInterrupted, plumbline.StateExpired, plumbline.StateCanceled, plumbline.StateRejected,
+		},
+	})
+	if err != nil {
+		return nil, err
+	}
+	live := map[int64]bool{}
+	for _, r := range runs {
+		if r.Deployment > 0 && (!r.State.Ended() || w.now().Sub(r.Finished) < lasting) {
+			live[r.Deployment] = true
+		}
+	}
+	if len(live) == 0 {
+		return nil, nil
+	}
+	merged, err := w.ledger.MergeRequests(ctx, w.repo.Name, plumbline.MRMerged)
+	if err != nil {
+		return nil, err
+	}
+	return slices.DeleteFunc(merged, func(mr plumbline.MergeRequest) bool { return !live[mr.Deployment] }), nil
+}
+
+// listen takes down what is new on one merge request. It reports whether that was all there is.
+//
+// The mark is the time of the newest comment that was looked at; the forge's resolution may be a second, so comments of that same time are
+// looked at again, and the ledger knows them by their IDs.
+func (w *Watcher) listen(ctx context.Context, c commenter, mr plumbline.MergeRequest) (all bool, err error) {
+	subject := subjectComments(mr.ID)
+	was, err := w.ledger.Seen(ctx, w.repo.Name, subject)
+	if err != nil {
+		return false, err
+	}
+	since := w.now().Add(-firstWords)
+	if was != "" {
+		if since, err = time.Parse(time.RFC3339Nano, was); err != nil {
+			return false, fmt.Errorf("%w: the mark %q of %s is no time", plumbline.ErrInvalid, was, subject)
+		}
+	}
+	list, err := c.Comments(ctx, mr, since)
+	if err != nil {
+		return false, err
+	}
+	o := plumbline.Observation{Repository: w.repo.Name, Subject: subject, Was: was, At: w.now()}
+	until, all := since, true
+	for _, one := range list {
+		if len(o.Commands) == atOnce && one.At.After(until) {
+			all = false
+			break
+		}
+		if one.At.After(until) {
+			until = one.At
+		}
+		if cmd, ok := plumbline.ParseCommand(one.Body); ok && one.Author != "" && !one.At.Before(since) {
+			cmd.Repository, cmd.MR, cmd.Comment, cmd.At, cmd.Edited = w.repo.Name, mr.ID, one.ID, one.At, one.Edited
+			cmd.Login, cmd.By = one.Author, plumbline.ForgeUser(w.repo.Forge, one.Author)
+			o.Commands = append(o.Commands, cmd)
+		}
+	}
+	o.Now = until.UTC().Format(time.RFC3339Nano)
+	if o.Now == was && len(o.Commands) == 0 {
+		return all, nil
+	}
+	if _, err := w.ledger.Observe(ctx, o); err != nil && !errors.Is(err, plumbline.ErrConflict) {
+		return false, err
+	}
+	return all, nil
+}
+
+// commands carries out what people wrote. What was carried out is written down at once, with what its author is to be told; a daemon that dies between
+// the two does it again, which the state of the runs refuses then.
+func (w *Watcher) commands(ctx context.Context, heads map[string]string, res *Result) error {
+	list, err := w.ledger.Commands(ctx, w.repo.Name)
+	if err != nil {
+		return err
+	}
+	for _, c := range list {
+		answer, err := w.carry(ctx, c, heads, res)
+		var refused *plumbline.Refusal
+		switch {
+		case errors.As(err, &refused):
+			c.Outcome, c.Answer = plumbline.ReactionRefused, refused.Error()
+		case errors.Is(err, plumbline.ErrConflict), errors.Is(err, plumbline.ErrNotFound):
+			c.Outcome, c.Answer = plumbline.ReactionRefused, "It is not in a state in which that can be done any more."
+		case err != nil: // it stays: the next poll tries again
+			res.warn("%s of merge request %s of %s asked for by %s: %v", c.Verb, c.MR, w.repo.Name, c.By, err)
+			continue
+		default:
+			c.Outcome, c.Answer = plumbline.ReactionDone, answer
+		}
+		if err := w.ledger.Carried(ctx, c); err != nil && !errors.Is(err, plumbline.ErrConflict) {
+			return err
+		}
+	}
+	return nil
+}
+
+func refused(kind error, format string, args ...any) error {
+	return &plumbline.Refusal{Kind: kind, What: fmt.Sprintf(format, args...)}
+}
+
+// carry does what a command asks for, and returns what there is to say about it.
+func (w *Watcher) carry(ctx context.Context, c plumbline.Command, heads map[string]string, res *Result) (string, error) {
+	if why := c.Impossible(); why != "" {
+		return "", refused(plumbline.ErrInvalid, "%s", why)
+	}
+	if c.Verb == plumbline.VerbHelp {
+		return plumbline.CommandHelp, nil
+	}
+	mr, err := w.ledger.MergeRequest(ctx, w.repo.Name, c.MR)
+	if err != nil {
+		return "", err
+	}
+	if c.Verb == plumbline.VerbPlan && mr.State == plumbline.MROpen && (mr.Skipped != "" || mr.Conflict) {
+		return "", w.planSkipped(ctx, c, mr, heads, res)
+	}
+	runs, err := w.runsOf(ctx, mr)
+	if err != nil {
+		return "", err
+	}
+	chosen, rest := c.Chosen(runs)
+	if len(chosen) == 0 {
+		if len(c.Args) > 0 {
+			return "", refused(plumbline.ErrNotFound, "There is no such stack here; there are: %s.", stackNames(runs))
+		}
+		return "", refused(plumbline.ErrConflict, "No stack is touched, so there is nothing to %s.", c.Verb)
+	}
+	if c.Verb == plumbline.VerbWhy {
+		var out []string
+		for _, r := range chosen {
+			out = append(out, plumbline.Explain(r, runs, w.now()))
+		}
+		return strings.Join(out, "\n\n"), nil
+	}
+	return "", w.each(ctx, c, mr, chosen, rest)
+}
+
+// runsOf returns the runs that a merge request's commands are about, newest first: its plans while it is open, those of its deployment when it is
+// merged.
+func (w *Watcher) runsOf(ctx context.Context, mr plumbline.MergeRequest) ([]plumbline.Run, error) {
+	var runs []plumbline.Run
+	var err error
+	switch {
+	case mr.State == plumbline.MRMerged && mr.Deployment > 0:
+		runs, err = w.ledger.RunsOfDeployment(ctx, mr.Deployment)
+	case mr.State == plumbline.MROpen:
+		runs, err = w.ledger.RunsOfMR(ctx, w.repo.Name, mr.ID)
+		runs = slices.DeleteFunc(runs, func(r plumbline.Run) bool { return r.Commit != mr.Head })
+	}
+	slices.Reverse(runs)
+	return runs, err
+}
+
+func stackNames(runs []plumbline.Run) string {
+	var out []string
+	for _, r := range plumbline.NewestPerStack(runs) {
+		out = append(out, "`"+strings.ReplaceAll(r.Stack.Name, "`", "")+"`")
+	}
+	if len(out) == 0 {
+		return "none"
+	}
+	slices.Sort(out)
+	return strings.Join(out, ", ")
+}
+
+// each does to every chosen run what a command asks for. Where a stack was named, its refusal is the answer. Where none was, those to which it can be done
+// are meant; one refusal is the answer when it could be done to none.
+func (w *Watcher) each(ctx context.Context, c plumbline.Command, mr plumbline.MergeRequest, chosen []plumbline.Run, rest []string) error {
+	rule, err := w.rule(c, mr, rest)
+	if err != nil {
+		return err
+	}
+	done := 0
+	var first error
+	for _, r := range chosen {
+		err := w.allow(c, r.Stack.Environment)
+		if err == nil {
+			_, err = w.ledger.Update(ctx, r.ID, w.now(), rule)
+		}
+		var refused *plumbline.Refusal
+		switch {
+		case err == nil:
+			done++
+		case !errors.As(err, &refused) && !errors.Is(err, plumbline.ErrConflict):
+			return err
+		case first == nil, errors.Is(err, plumbline.ErrDenied): // who may not should hear that, whatever else is wrong
+			first = err
+		}
+	}
+	if done == 0 {
+		return first
+	}
+	return nil
+}
+
+func (w *Watcher) allow(c plumbline.Command, environment string) error {
+	return w.access.Allow(c.By, c.Permission(), w.repo.Name+"/"+environment)
+}
+
+// rule is what a command does to a run.
+func (w *Watcher) rule(c plumbline.Command, mr plumbline.MergeRequest, rest []string) (plumbline.Rule, error) {
+	open := mr.State == plumbline.MROpen
+	switch c.Verb {
+	case plumbline.VerbPlan:
+		if !open {
+			return nil, refused(plumbline.ErrConflict, "It is not open any more; `plumbline retry` plans again what failed.")
+		}
+		return func(r *plumbline.Run, now time.Time) error { return r.Replan(c.By, now) }, nil
+	case plumbline.VerbApprove, plumbline.VerbApply:
+		if open {
+			return nil, refused(plumbline.ErrConflict, "Nothing is applied before the merge; what needs an approval asks for it then.")
+		}
+		digest := ""
+		if len(rest) > 0 {
+			digest = rest[0]
+		}
+		return c.Agree(digest), nil
+	case plumbline.VerbReject:
+		reason := strings.Join(rest, " ")
+		if reason == "" {
+			return nil, refused(plumbline.ErrInvalid, "A rejection needs a reason: `plumbline reject STACK REASON`.")
+		}
+		return func(r *plumbline.Run, now time.Time) error { return r.Reject(c.By, reason, now) }, nil
+	case plumbline.VerbRetry:
+		return func(r *plumbline.Run, now time.Time) error { return r.Retry(c.By, now) }, nil
+	case plumbline.VerbCancel:
+		return func(r *plumbline.Run, now time.Time) error { return r.Cancel(c.By, now) }, nil
+	}
+	return nil, refused(plumbline.ErrInvalid, "There is no such command.")
+}
+
+// planSkipped plans a merge request that policy leaves out, such as one of a fork, because somebody who may has read it. It is good for this
+// head only.
+func (w *Watcher) planSkipped(ctx context.Context, c plumbline.Command, mr plumbline.MergeRequest, heads map[string]string, res *Result) error {
+	for _, env := range w.repo.OnBranch(mr.Target) {
+		if err := w.allow(c, env.Name); err != nil {
+			return err
+		}
+	}
+	target := heads[mr.Target]
+	if target == "" {
+		return fmt.Errorf("branch %s could not be read this time", mr.Target)
+	}
+	if mr.Conflict {
+		return refused(plumbline.ErrConflict, "It cannot be merged into %s; resolve the conflict first.", mr.Target)
+	}
+	if len(c.Args) > 0 {
+		return refused(plumbline.ErrInvalid, "It was not planned yet, so all its stacks are: write `plumbline plan`.")
+	}
+	was, err := w.ledger.Seen(ctx, w.repo.Name, plumbline.SubjectMR(mr.ID))
+	if err != nil {
+		return err
+	}
+	if was != mr.Mark() {
+		return refused(plumbline.ErrConflict, "It has moved meanwhile; read it and write a new comment.")
+	}
+	if err := w.git.Fetch(ctx, map[string]string{mr.HeadRef: mr.Head, "refs/heads/" + mr.Target: target}); err != nil {
+		return fmt.Errorf("fetch: %w", err)
+	}
+	mr.Skipped, mr.Findings, mr.Removed = "", nil, nil
+	return w.propose(ctx, mr, was, target, res)
+}
