@@ -105,6 +105,7 @@ func (f *Forge) OpenMR(mr plumbline.MergeRequest) (id string) {
 	mr.Head = cmp.Or(mr.Head, commit())
 	mr.UpdatedAt = f.now()
 	f.mrs = append(f.mrs, mr)
+	f.touch(mr.ID)
 	return mr.ID
 }
 
