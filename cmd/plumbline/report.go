@@ -33,6 +33,9 @@ const digestKeyVariable = "PLUMBLINE_DIGEST_KEY"
 // noteLimits are how long a note may be, in bytes, by forge. GitHub and Gitea count characters; bytes are never fewer.
 var noteLimits = map[string]int{"github": 65536, "gitlab": 1000000, "gitea": 65536, "bitbucket": 32768, "codecommit": 10240}
 
+// plainForges show raw HTML as text.
+var plainForges = []string{"bitbucket", "codecommit"}
+
 // formats choose what plan and report print.
 type formats struct {
 	markdown bool
@@ -43,7 +46,7 @@ type formats struct {
 func (f *formats) add(cmd *cobra.Command) {
 	cmd.Flags().BoolVar(&f.markdown, "markdown", false, "print Markdown, as it stands in a merge request's note")
 	cmd.Flags().StringVar(&f.html, "html", "", "write a self-contained page to this file, besides what is printed")
-	cmd.Flags().StringVar(&f.limit, "limit", "", "with --markdown: at most that many bytes, or as many as the notes of github, gitlab, gitea, bitbucket or codecommit have")
+	cmd.Flags().StringVar(&f.limit, "limit", "", "with --markdown: at most that many bytes, or as many as the notes of github, gitlab, gitea, bitbucket or codecommit have, in the Markdown that these show")
 }
 
 // bytes is the limit; 0: there is none.
@@ -127,7 +130,11 @@ func (f *formats) print(o *options, plans []named) error {
 	case o.JSON:
 		return printJSON(o.Out, newReportJSON(plans))
 	case f.markdown:
-		_, err := io.WriteString(o.Out, report.Markdown(list, limit))
+		render := report.Markdown
+		if slices.Contains(plainForges, f.limit) {
+			render = report.PlainMarkdown
+		}
+		_, err := io.WriteString(o.Out, render(list, limit))
 		return err
 	}
 	return report.Text(o.Out, list, o.Color)

@@ -30,11 +30,15 @@ type part struct {
 const manyPaths = 3
 
 // voice is how a format writes what comes from outside.
-type voice struct{ text, code func(string) string }
+type voice struct {
+	text, code func(string) string
+	plain      bool // nothing can be folded
+}
 
 var (
-	inMarkdown = voice{text, code}
-	inHTML     = voice{htmlText, htmlCode}
+	inMarkdown = voice{text: text, code: code}
+	inPlain    = voice{text: plainText, code: plainCode, plain: true}
+	inHTML     = voice{text: htmlText, code: htmlCode}
 )
 
 // because says why a resource is replaced, destroyed, forgotten or run.
@@ -115,13 +119,13 @@ func (v voice) turn(a plumbline.Attribute) string {
 }
 
 // remarks are the sections about what a plan does not do, or cannot tell. No item begins with a name: some take "- [x](" for a box to tick.
-func remarks(parts []part) []*section {
-	failed := &section{open: "**Checks that did not pass**\n"}
-	later := &section{open: "**Checks that can be told only after the apply**\n"}
-	know := &section{open: "**To know**\n"}
+func (v voice) remarks(parts []part) []*section {
+	failed := &section{open: v.title("Checks that did not pass")}
+	later := &section{open: v.title("Checks that can be told only after the apply")}
+	know := &section{open: v.title("To know")}
 	for _, p := range parts {
 		for _, c := range p.plan.Checks {
-			line := "- " + code(c.Address)
+			line := "- " + v.code(c.Address)
 			into, r := failed, rankCheck
 			if c.Status == plumbline.CheckUnknown {
 				into, r = later, rankInfo
@@ -129,18 +133,18 @@ func remarks(parts []part) []*section {
 				line += " " + checkVerb(c.Status)
 			}
 			for i, problem := range c.Problems {
-				line += map[bool]string{true: ": ", false: "; "}[i == 0] + text(problem)
+				line += map[bool]string{true: ": ", false: "; "}[i == 0] + v.text(problem)
 			}
 			into.add(r, kindName, line+" ("+p.link+")\n")
 		}
 		if len(p.since) == 0 && p.differs != "" {
-			know.add(rankSince, kindName, "- Stack "+p.link+" "+p.earlier+text(p.differs)+"\n")
+			know.add(rankSince, kindName, "- Stack "+p.link+" "+p.earlier+v.text(p.differs)+"\n")
 		}
 		if p.lost {
 			know.add(rankInfo, kindName, "- Stack "+p.link+": the plan is not kept any more. What it counted is.\n")
 		}
 		if p.plan.Errored {
-			know.add(rankCheck, kindName, "- Stack "+p.link+": "+text(notFinished(p.plan))+"\n")
+			know.add(rankCheck, kindName, "- Stack "+p.link+": "+v.text(notFinished(p.plan))+"\n")
 		}
 		switch n := len(p.plan.Deferred); {
 		case p.plan.Errored: // nobody can apply it
@@ -203,23 +207,16 @@ func byDanger(changes []plumbline.Change) []*plumbline.Change {
 }
 
 // details are a stack's own sections. where is a link to all of it.
-func (n names) details(p part, where string) []*section {
+func (v voice) details(n names, p part, where string) []*section {
 	var out []*section
-	folded := func(summary, after string, fill func(s *section)) {
-		s := &section{open: "<details><summary><b>" + htmlText(p.label) + "</b> · " + summary + "</summary>\n\n```diff\n"}
+	folded := func(what, after string, fill func(s *section)) {
+		s := v.fold(p.label, what, after, where)
 		fill(s)
-		s.close = func(left tally) string {
-			c := "```\n"
-			if what := missing(left); what != "" {
-				c += "… not shown: " + what + " (" + where + ")\n"
-			}
-			return c + after + "</details>\n\n"
-		}
 		if len(s.pieces) > 0 {
 			out = append(out, s)
 		}
 	}
-	folded(p.earlier+htmlText(p.differs), "", func(s *section) {
+	folded(p.earlier+v.summary(p.differs), "", func(s *section) {
 		sinceUnits(s, p.since)
 	})
 	after := ""
@@ -230,7 +227,7 @@ func (n names) details(p part, where string) []*section {
 		after += "Attributes of some resources are left out because the plan is very large.\n"
 	}
 	after += p.digest
-	folded(htmlText(cmp.Or(says(p.summary, false), "changes")), after, func(s *section) {
+	folded(v.summary(cmp.Or(says(p.summary, false), "changes")), after, func(s *section) {
 		for _, c := range byDanger(p.plan.Changes) {
 			in := classes[class(c.Action)]
 			unit(s, func() []diff.Line { return diff.Change(*c) }, in.head, in.body, in.kind).named = n[c]
@@ -254,6 +251,35 @@ func (n names) details(p part, where string) []*section {
 		})
 	}
 	return out
+}
+
+// summary is a string where a section is folded.
+func (v voice) summary(s string) string {
+	if v.plain {
+		return v.text(s)
+	}
+	return htmlText(s)
+}
+
+// fold is a block of differences that is open only for those who want it, as far as the forge can do that. what and after are of the format.
+func (v voice) fold(label, what, after, where string) *section {
+	s := &section{open: "<details><summary><b>" + htmlText(label) + "</b> · " + what + "</summary>\n\n```diff\n"}
+	before, end := "```\n", "</details>\n\n"
+	if v.plain {
+		s.open = "**" + cmp.Or(v.text(label), nameless) + "** · " + what + "\n\n```diff\n"
+		before, end = "```\n\n", ""
+	}
+	s.close = func(left tally) string {
+		said := after
+		if what := missing(left); what != "" {
+			said = "… not shown: " + what + " (" + where + ")\n" + after
+		}
+		if v.plain && said != "" {
+			said += "\n"
+		}
+		return before + said + end
+	}
+	return s
 }
 
 // moreLines stands in the place of n lines.

@@ -140,6 +140,22 @@ type sheet struct {
 	head, foot string // always there
 	sections   []*section
 	left       func(tally) string // says what was left out; more left never makes it shorter
+	unfolded   bool               // nothing in it can be folded
+}
+
+// room is how long the sheet may be for pieces of a rank to be shown; 0: as long as it likes. Later ranks have no more than earlier ones.
+func (s *sheet) room(r rank, limit int) int {
+	if !s.unfolded || r <= rankRow {
+		return limit
+	}
+	most := unfoldedChanges
+	if r > rankDrift {
+		most = unfoldedMore
+	}
+	if limit > 0 {
+		most = min(most, limit)
+	}
+	return most
 }
 
 // fit renders as much as fits limit bytes; 0 is no limit. ok is false when there is no room for head and foot.
@@ -164,6 +180,7 @@ func (s *sheet) fit(limit int) (out string, ok bool) {
 	bound := exact + len(s.left(all))
 	fits := len(order) // how many are shown when not all are
 	bare := limit > 0 && bound > limit
+	cut := limit > 0 && exact > limit
 	if bare {
 		fits = 0
 	}
@@ -182,15 +199,17 @@ func (s *sheet) fit(limit int) (out string, ok bool) {
 		if p.instead != nil {
 			bound += len(p.instead())
 		}
-		if limit > 0 && bound > limit && i < fits {
+		room := s.room(p.rank, limit)
+		if room > 0 && bound > room && i < fits {
 			fits = i
 		}
-		if limit > 0 && exact > limit {
+		if room > 0 && exact > room {
+			cut = true
 			break
 		}
 	}
 	switch {
-	case limit <= 0 || exact <= limit:
+	case !cut:
 		fits = len(order)
 	case bare:
 		return "", false

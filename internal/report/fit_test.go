@@ -73,7 +73,9 @@ func TestFitOrder(t *testing.T) {
 	for seed := range uint64(100) {
 		r := rand.New(rand.NewPCG(seed, 3))
 		less := 200 + r.IntN(20000)
-		checkFit(t, random(r), less, less+1+r.IntN(8000))
+		d := random(r)
+		d.Plain = seed%2 == 1
+		checkFit(t, d, less, less+1+r.IntN(8000))
 	}
 }
 
@@ -82,7 +84,11 @@ func FuzzFit(f *testing.F) {
 		f.Add(seed, uint16(1000*seed), uint16(100))
 	}
 	f.Fuzz(func(t *testing.T, seed uint64, less, more uint16) {
-		checkFit(t, random(rand.New(rand.NewPCG(seed, 4))), int(less)+1, int(less)+1+int(more))
+		for _, plain := range []bool{false, true} {
+			d := random(rand.New(rand.NewPCG(seed, 4)))
+			d.Plain = plain
+			checkFit(t, d, int(less)+1, int(less)+1+int(more))
+		}
 	})
 }
 
@@ -145,7 +151,7 @@ func checkHas(t *testing.T, name, got string, wants ...string) {
 // checkFit checks the promises of a fitted note, at two limits.
 func checkFit(t *testing.T, d NoteData, less, more int) {
 	t.Helper()
-	marker := Marker("infra", "42")
+	marker := markerOf(d, "infra", "42")
 	shown := map[int]map[int]bool{}
 	for _, limit := range []int{less, more} {
 		got := Note(d, marker, limit)
@@ -192,7 +198,7 @@ func checkFit(t *testing.T, d NoteData, less, more int) {
 		if last > gone {
 			t.Errorf("limit %d: something of danger %d is shown, something of danger %d is not", limit, last, gone)
 		}
-		if gone < 1<<20 && !strings.Contains(out, "Shortened to fit") {
+		if gone < 1<<20 && !strings.Contains(out, "\n"+d.voice().shortened()) {
 			t.Errorf("limit %d: nothing is said of what is left out", limit)
 		}
 		checkCounts(t, d, out)
@@ -209,10 +215,11 @@ func checkCounts(t *testing.T, d NoteData, note string) {
 	t.Helper()
 	var gone, created int
 	for _, l := range strings.Split(note, "\n") {
-		if !strings.HasPrefix(l, "Shortened to fit: ") {
+		list, ok := strings.CutPrefix(l, d.voice().shortened()+": ")
+		if !ok {
 			continue
 		}
-		for _, part := range strings.FieldsFunc(strings.TrimPrefix(l, "Shortened to fit: "), func(r rune) bool { return r == ',' }) {
+		for _, part := range strings.FieldsFunc(list, func(r rune) bool { return r == ',' }) {
 			var n int
 			var what string
 			if _, err := fmt.Sscan(part, &n, &what); err == nil {

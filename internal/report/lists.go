@@ -18,7 +18,7 @@ const (
 type names map[*plumbline.Change]*piece
 
 // lists are the sections in the open: what must not be missed, by name.
-func lists(parts []part) ([]*section, names) {
+func (v voice) lists(parts []part) ([]*section, names) {
 	var out []*section
 	named := names{}
 	for _, l := range []struct {
@@ -36,7 +36,7 @@ func lists(parts []part) ([]*section, names) {
 			if done {
 				title = l.was
 			}
-			if s := named.list(parts, title, done, l.pick, l.counted); len(s.pieces) > 0 {
+			if s := named.list(v, parts, title, done, l.pick, l.counted); len(s.pieces) > 0 {
 				out = append(out, s)
 			}
 		}
@@ -44,8 +44,8 @@ func lists(parts []part) ([]*section, names) {
 	return out, named
 }
 
-func (n names) list(parts []part, title string, done bool, pick func(plumbline.Action) bool, counted func(plumbline.Summary) int) *section {
-	s := &section{open: "**" + title + "**\n"}
+func (n names) list(v voice, parts []part, title string, done bool, pick func(plumbline.Action) bool, counted func(plumbline.Summary) int) *section {
+	s := &section{open: v.title(title)}
 	type entry struct {
 		part
 		change *plumbline.Change
@@ -85,8 +85,8 @@ func (n names) list(parts []part, title string, done bool, pick func(plumbline.A
 		}
 	}
 	for _, e := range entries[:min(len(entries), openNames)] {
-		line := "- " + code(e.change.Address)
-		if why := inMarkdown.because(*e.change); why != "" {
+		line := "- " + v.code(e.change.Address)
+		if why := v.because(*e.change); why != "" {
 			line += ": " + why
 		}
 		where := e.link

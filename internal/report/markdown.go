@@ -21,7 +21,9 @@ import (
 const maxText = 400
 
 // text is a string in running Markdown, also inside a table or a link.
-func text(s string) string { return words(brief(fold(s)), func(w string) string { return w }, span) }
+func text(s string) string { return words(brief(fold(s)), asIs, span) }
+
+func asIs(w string) string { return w }
 
 // htmlText is a string inside an element of a raw line of HTML.
 func htmlText(s string) string {
@@ -32,7 +34,9 @@ func htmlText(s string) string {
 func htmlCode(s string) string { return "<code>" + html.EscapeString(brief(s)) + "</code>" }
 
 // code is a code span.
-func code(s string) string {
+func code(s string) string { return codeWith(span, s) }
+
+func codeWith(span func(string) string, s string) string {
 	s = brief(s)
 	if s == "" {
 		return nameless
@@ -44,22 +48,22 @@ func code(s string) string {
 const nameless = "(empty)"
 
 // cell is text in which `code` that Plumbline itself wrote stays code.
-func cell(s string) string {
+func (v voice) cell(s string) string {
 	parts := strings.Split(s, "`")
 	if len(parts)%2 == 0 {
-		return text(s)
+		return v.text(s)
 	}
 	var b strings.Builder
 	for i, p := range parts {
 		if i%2 == 1 {
-			b.WriteString(code(p))
+			b.WriteString(v.code(p))
 			continue
 		}
 		// text folds white space at its ends, which parts words here
 		if strings.HasPrefix(p, " ") && i > 0 {
 			b.WriteByte(' ')
 		}
-		b.WriteString(text(p))
+		b.WriteString(v.text(p))
 		if strings.HasSuffix(p, " ") && strings.TrimSpace(p) != "" && i < len(parts)-1 {
 			b.WriteByte(' ')
 		}
@@ -154,17 +158,21 @@ func isTicket(w string) bool {
 func span(s string) string {
 	parts := strings.Split(s, "|")
 	for i, p := range parts {
-		if p == "" {
-			continue
+		if p != "" {
+			parts[i] = ticked(p)
 		}
-		ticks := strings.Repeat("`", longestRun(p, '`')+1)
-		// One space at each end belongs to the span's marks, unless there is nothing else.
-		if strings.Trim(p, " ") != "" && (strings.ContainsAny(p[:1], " `") || strings.ContainsAny(p[len(p)-1:], " `")) {
-			p = " " + p + " "
-		}
-		parts[i] = ticks + p + ticks
 	}
 	return strings.Join(parts, "&#124;")
+}
+
+// ticked is a code span with bars, for where no table is.
+func ticked(s string) string {
+	ticks := strings.Repeat("`", longestRun(s, '`')+1)
+	// One space at each end belongs to the span's marks, unless there is nothing else.
+	if strings.Trim(s, " ") != "" && (strings.ContainsAny(s[:1], " `") || strings.ContainsAny(s[len(s)-1:], " `")) {
+		s = " " + s + " "
+	}
+	return ticks + s + ticks
 }
 
 func longestRun(s string, c rune) int {

@@ -61,7 +61,7 @@ func TestCell(t *testing.T) {
 		"an odd ` *one*":            "an odd `` ` `` `*one*`",
 		"queued, after live/a, x_y": "queued, after live/a, `x_y`",
 	} {
-		if got := cell(in); got != want {
+		if got := inMarkdown.cell(in); got != want {
 			t.Errorf("cell(%q) = %s, want %s", in, got, want)
 		}
 	}

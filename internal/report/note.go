@@ -17,6 +17,14 @@ type NoteData struct {
 	Base   string // for links; "": none
 	Now    time.Time
 	Target plumbline.Environment
+	Plain  bool // for a forge that shows raw HTML as text; the marker is to be PlainMarker's then
+}
+
+func (d NoteData) voice() voice {
+	if d.Plain {
+		return inPlain
+	}
+	return inMarkdown
 }
 
 // NoteRow is one stack.
@@ -46,6 +54,9 @@ func Note(d NoteData, marker string, limit int) string {
 	if out, ok := s.fit(limit); ok {
 		return out
 	}
+	if d.Plain {
+		marker += "\n"
+	}
 	return cutLines(marker+"\n### Plumbline · "+headline(d)+"\n\nThere is no room for more here: "+linkTo(d.Base, "all of it is on Plumbline's page", "")+"\n", limit)
 }
 
@@ -53,24 +64,28 @@ func Note(d NoteData, marker string, limit int) string {
 const LeastLimit = 1000
 
 func sheetOf(d NoteData, marker string) *sheet {
-	mr := d.MR
-	s := &sheet{head: marker + "\n### Plumbline · " + headline(d) + "\n\n"}
+	mr, v := d.MR, d.voice()
+	s := &sheet{head: marker + "\n### Plumbline · " + headline(d) + "\n\n", unfolded: d.Plain}
+	if d.Plain {
+		s.head = "### Plumbline · " + headline(d) + "\n\n"
+		s.foot = marker + "\n" // nothing of it is to be seen in what quotes the beginning of a note
+	}
 	page := linkTo(d.Base, "on Plumbline's page", "")
 	s.left = func(t tally) string {
 		what := missing(t)
 		if what != "" {
 			what = ": " + what + " not shown"
 		}
-		return "Shortened to fit" + what + ". All of it is " + page + ".\n\n"
+		return v.shortened() + what + ". All of it is " + page + ".\n\n"
 	}
 	switch {
 	case mr.Skipped != "":
-		s.head += "Not planned. " + text(mr.Skipped) + "\n"
+		s.head += "Not planned. " + v.text(mr.Skipped) + "\n\n"
 	case mr.Conflict:
-		s.head += code(plumbline.Short(mr.Head)) + " conflicts with " + code(mr.Target) + "; it is planned when that is mended.\n\n"
+		s.head += v.code(plumbline.Short(mr.Head)) + " conflicts with " + v.code(mr.Target) + "; it is planned when that is mended.\n\n"
 		files := &section{close: listEnd(0)}
 		for _, f := range mr.Findings {
-			files.add(rankCheck, kindName, "- "+code(f.File)+"\n")
+			files.add(rankCheck, kindName, "- "+v.code(f.File)+"\n")
 		}
 		s.sections = []*section{files}
 		return s
@@ -79,44 +94,48 @@ func sheetOf(d NoteData, marker string) *sheet {
 	for _, r := range d.Rows {
 		parts = append(parts, partOf(d, r))
 	}
-	s.sections = append(s.sections, table(d, page), removed(mr))
-	inOpen, named := lists(parts)
+	s.sections = append(s.sections, table(d, page), v.removed(mr))
+	inOpen, named := v.lists(parts)
 	s.sections = append(s.sections, inOpen...)
 	for _, r := range d.Rows {
 		if f := r.Run.Failure; f != nil && r.Run.State.Ended() {
-			s.sections = append(s.sections, failure(text(r.Run.Stack.Name)+" "+string(r.Run.State), *f))
+			s.sections = append(s.sections, v.failure(v.text(r.Run.Stack.Name)+" "+string(r.Run.State), *f))
 		}
 	}
-	s.sections = append(s.sections, remarks(parts)...)
+	s.sections = append(s.sections, v.remarks(parts)...)
 	if mr.State != plumbline.MRMerged {
-		unread := &section{open: "**Could not be read**\n", close: listEnd(0)}
+		unread := &section{open: v.title("Could not be read"), close: listEnd(0)}
 		for _, f := range mr.Findings {
-			unread.add(rankCheck, kindName, "- "+cmp.Or(text(f.String()), nameless)+"\n")
+			unread.add(rankCheck, kindName, "- "+cmp.Or(v.text(f.String()), nameless)+"\n")
 		}
 		s.sections = append(s.sections, unread)
 	}
 	for i, r := range d.Rows {
-		s.sections = append(s.sections, named.details(parts[i], linkTo(d.Base, "all of it", "runs/"+r.Run.ID.String()))...)
+		s.sections = append(s.sections, v.details(named, parts[i], linkTo(d.Base, "all of it", "runs/"+r.Run.ID.String()))...)
 	}
 	if len(d.Rows) > 0 {
-		s.foot = origin(d)
+		if d.Plain {
+			s.foot = "\n" + s.foot
+		}
+		s.foot = origin(d) + s.foot
 		s.sections = append(s.sections, act(d))
 	}
 	return s
 }
 
 func partOf(d NoteData, r NoteRow) part {
+	v := d.voice()
 	p := part{
 		label: r.Run.Stack.Environment + " · " + r.Run.Stack.Name,
-		short: text(r.Run.Stack.Name),
-		link:  linkTo(d.Base, text(r.Run.Stack.Name), "runs/"+r.Run.ID.String()),
+		short: v.text(r.Run.Stack.Name),
+		link:  linkTo(d.Base, v.text(r.Run.Stack.Name), "runs/"+r.Run.ID.String()),
 		plan:  r.Plan, summary: r.Plan.Summary, done: r.Run.State == plumbline.StateApplied,
 		since: r.Since, differs: r.SinceSummary, earlier: "differs from what was approved: ",
 	}
 	if r.Run.Plan != nil {
 		p.named, p.summary = r.Run.Plan.Destroy, r.Run.Plan.Summary
 		p.lost = r.Run.Plan.Changes && !r.Plan.HasChanges()
-		p.digest = "Digest " + code(plumbline.ShortDigest(r.Run.Plan.Digest)) + "\n"
+		p.digest = "Digest " + v.code(plumbline.ShortDigest(r.Run.Plan.Digest)) + "\n"
 	}
 	return p
 }
@@ -201,11 +220,15 @@ func tableRow(d NoteData, r NoteRow) string {
 	if r.Run.Plan != nil {
 		s = r.Run.Plan.Summary
 	}
-	return rowOf(light(r.Run), linkTo(d.Base, text(r.Run.Stack.Environment+" · "+r.Run.Stack.Name), "runs/"+r.Run.ID.String()), s, cell(r.Next))
+	v := d.voice()
+	return v.row(light(r.Run), linkTo(d.Base, v.text(r.Run.Stack.Environment+" · "+r.Run.Stack.Name), "runs/"+r.Run.ID.String()), s, v.cell(r.Next))
 }
 
-// rowOf is a row of the table of stacks; name and next are Markdown.
-func rowOf(light, name string, s plumbline.Summary, next string) string {
+// row is a row of the table of stacks; name and next are Markdown.
+func (v voice) row(light, name string, s plumbline.Summary, next string) string {
+	if v.plain {
+		return item(light, name, s, next)
+	}
 	num := func(n int, bold bool) string {
 		switch {
 		case n == 0:
@@ -233,21 +256,30 @@ func rowOf(light, name string, s plumbline.Summary, next string) string {
 	return fmt.Sprintf("| %s | %s | %s | %s | %s | %s | %s |\n", light, name, num(s.Create, false), num(s.Update, false), num(s.Delete, true), num(s.Replace, true), next)
 }
 
-// table lists the stacks, red first.
-func table(d NoteData, page string) *section {
-	after := "after the merge"
-	if d.MR.State == plumbline.MRMerged {
-		after = "now"
-	}
+// rows are the table of stacks, without any. after is what their last column tells, where what is said behind those that are left out.
+func (v voice) rows(after, where string) *section {
 	s := &section{
-		open: "| | stack | + | ~ | − | ± | " + after + " |\n|---|---|--:|--:|--:|--:|---|\n",
+		open: "| | stack | + | ~ | − | ± |" + after + " |\n|---|---|--:|--:|--:|--:|---|\n",
 		close: func(left tally) string {
 			if n := left[kindRow]; n > 0 {
-				return "\n" + countMore(n, "stack") + ": " + page + ".\n\n"
+				return "\n" + countMore(n, "stack") + where + ".\n\n"
 			}
 			return "\n"
 		},
 	}
+	if v.plain {
+		s.open = ""
+	}
+	return s
+}
+
+// table lists the stacks, red first.
+func table(d NoteData, page string) *section {
+	after := " after the merge"
+	if d.MR.State == plumbline.MRMerged {
+		after = " now"
+	}
+	s := d.voice().rows(after, ": "+page)
 	for _, r := range d.Rows {
 		at := rankRow
 		if danger(r.Run) >= 3 {
@@ -259,14 +291,14 @@ func table(d NoteData, page string) *section {
 }
 
 // removed lists the stacks that a merge request takes away.
-func removed(mr plumbline.MergeRequest) *section {
-	s := &section{open: "**Stacks that go away**\n", close: listEnd(0)}
+func (v voice) removed(mr plumbline.MergeRequest) *section {
+	s := &section{open: v.title("Stacks that go away"), close: listEnd(0)}
 	if mr.State == plumbline.MRMerged {
 		return s
 	}
 	for _, name := range mr.Removed {
 		env, stack, _ := strings.Cut(name, "/")
-		s.add(rankNamed, kindName, fmt.Sprintf("- %s in %s: its directory is deleted. After the merge a plan to destroy all of it waits for an approval.\n", code(stack), text(env)))
+		s.add(rankNamed, kindName, fmt.Sprintf("- %s in %s: its directory is deleted. After the merge a plan to destroy all of it waits for an approval.\n", v.code(stack), v.text(env)))
 	}
 	return s
 }
@@ -275,11 +307,11 @@ func removed(mr plumbline.MergeRequest) *section {
 const manyDiagnostics = 4 << 10
 
 // failure says what went wrong. title is Markdown.
-func failure(title string, f plumbline.Failure) *section {
+func (v voice) failure(title string, f plumbline.Failure) *section {
 	s := &section{close: closing("\n")}
-	say := "**" + title + "** · " + text(f.Text)
+	say := "**" + title + "** · " + v.text(f.Text)
 	if f.Next != "" {
-		say += " Next: " + cell(f.Next)
+		say += " Next: " + v.cell(f.Next)
 	}
 	s.add(rankFailure, kindNone, say+"\n")
 	var lines []string
@@ -323,11 +355,11 @@ func failure(title string, f plumbline.Failure) *section {
 
 // origin says what was planned, when.
 func origin(d NoteData) string {
-	mr := d.MR
+	mr, v := d.MR, d.voice()
 	if mr.State == plumbline.MRMerged {
-		return fmt.Sprintf("Merged into %s as %s.\n", code(mr.Target), code(plumbline.Short(cmp.Or(mr.MergeCommit, mr.Head))))
+		return fmt.Sprintf("Merged into %s as %s.\n", v.code(mr.Target), v.code(plumbline.Short(cmp.Or(mr.MergeCommit, mr.Head))))
 	}
-	out := fmt.Sprintf("Planned the merge of %s into %s (%s)", code(plumbline.Short(mr.Head)), code(mr.Target), code(plumbline.Short(mr.Base)))
+	out := fmt.Sprintf("Planned the merge of %s into %s (%s)", v.code(plumbline.Short(mr.Head)), v.code(mr.Target), v.code(plumbline.Short(mr.Base)))
 	var first, last time.Time
 	engine := ""
 	for _, r := range d.Rows {
@@ -345,7 +377,7 @@ func origin(d NoteData) string {
 	if !last.IsZero() {
 		out += fmt.Sprintf(" in %.1f s, %s", last.Sub(first).Seconds(), last.UTC().Format("2006-01-02 15:04 MST"))
 		if engine != "" {
-			out += " · " + text(engine)
+			out += " · " + v.text(engine)
 		}
 	}
 	return out + fmt.Sprintf("\n`plumbline why %s` tells why a stack is planned\n", d.Rows[0].Run.ID)
@@ -365,7 +397,7 @@ func act(d NoteData) *section {
 	for _, r := range d.Rows {
 		if r.Run.State == plumbline.StateAwaiting && r.Run.Plan != nil {
 			s.add(rankAct, kindNone, fmt.Sprintf("- `plumbline runs approve %s --digest %s` approves %s as shown %s\n", r.Run.ID, plumbline.ShortDigest(r.Run.Plan.Digest),
-				text(r.Run.Stack.Name), linkTo(d.Base, "on its page", "runs/"+r.Run.ID.String())))
+				d.voice().text(r.Run.Stack.Name), linkTo(d.Base, "on its page", "runs/"+r.Run.ID.String())))
 		}
 	}
 	return s

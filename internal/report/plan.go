@@ -288,32 +288,29 @@ func headlineOf(plans []NamedPlan, bold bool) string {
 }
 
 // Markdown renders plans as the daemon would show them in a note, in at most limit bytes (0: any number), by the same rules.
-func Markdown(plans []NamedPlan, limit int) string {
-	s := &sheet{head: "### Plumbline · " + headlineOf(plans, true) + "\n\n"}
+func Markdown(plans []NamedPlan, limit int) string { return inMarkdown.plans(plans, limit) }
+
+// PlainMarkdown does the same for a forge that shows raw HTML as text.
+func PlainMarkdown(plans []NamedPlan, limit int) string { return inPlain.plans(plans, limit) }
+
+func (v voice) plans(plans []NamedPlan, limit int) string {
+	s := &sheet{head: "### Plumbline · " + headlineOf(plans, true) + "\n\n", unfolded: v.plain}
 	const page = "`plumbline report --html FILE` shows all"
 	s.left = func(t tally) string {
 		what := missing(t)
 		if what != "" {
 			what = ": " + what + " not shown"
 		}
-		return "Shortened to fit" + what + "; " + page + ".\n\n"
+		return v.shortened() + what + "; " + page + ".\n\n"
 	}
 	var parts []part
-	rows := &section{
-		open: "| | stack | + | ~ | − | ± | |\n|---|---|--:|--:|--:|--:|---|\n",
-		close: func(left tally) string {
-			if n := left[kindRow]; n > 0 {
-				return "\n" + countMore(n, "stack") + ".\n\n"
-			}
-			return "\n"
-		},
-	}
+	rows := v.rows("", "")
 	var failures []*section
 	var engines []string
 	for _, p := range redFirst(plans) {
 		if p.Err != nil {
-			failures = append(failures, failure(text(p.Name)+" failed", plumbline.Failure{Text: "There is no plan of it.", Diagnostics: []plumbline.Diagnostic{{Severity: "error", Summary: p.Err.Error()}}}))
-			rows.add(rankRedRow, kindRow, rowOf("❌", text(p.Name), plumbline.Summary{}, "failed"))
+			failures = append(failures, v.failure(v.text(p.Name)+" failed", plumbline.Failure{Text: "There is no plan of it.", Diagnostics: []plumbline.Diagnostic{{Severity: "error", Summary: p.Err.Error()}}}))
+			rows.add(rankRedRow, kindRow, v.row("❌", v.text(p.Name), plumbline.Summary{}, "failed"))
 			continue
 		}
 		sign, at, what := "🟢", rankRow, "no changes"
@@ -325,36 +322,36 @@ func Markdown(plans []NamedPlan, limit int) string {
 		case 1:
 			sign, what = "🟠", ""
 		}
-		if next := text(p.Next); p.failed() && next != "" {
+		if next := v.text(p.Next); p.failed() && next != "" {
 			what += " · " + next
 		} else if next != "" {
 			what = next
 		}
-		rows.add(at, kindRow, rowOf(sign, text(p.Name), p.Plan.Summary, what))
+		rows.add(at, kindRow, v.row(sign, v.text(p.Name), p.Plan.Summary, what))
 		digest, remark := p.digest()
 		note := ""
 		if digest != "" {
-			note = "Digest " + code(digest)
+			note = "Digest " + v.code(digest)
 			if remark != "" {
-				note += " " + cell(remark)
+				note += " " + v.cell(remark)
 			}
 			note += "\n"
 		}
 		if name := engineName(p.Plan.Engine, p.Plan.Version); name != "" && !slices.Contains(engines, name) {
 			engines = append(engines, name)
 		}
-		parts = append(parts, part{label: p.Name, short: text(p.Name), link: text(p.Name), plan: p.Plan, summary: p.Plan.Summary, digest: note, since: p.Since, differs: p.SinceSummary, earlier: "differs from the earlier plan: "})
+		parts = append(parts, part{label: p.Name, short: v.text(p.Name), link: v.text(p.Name), plan: p.Plan, summary: p.Plan.Summary, digest: note, since: p.Since, differs: p.SinceSummary, earlier: "differs from the earlier plan: "})
 	}
 	s.sections = append(s.sections, rows)
-	inOpen, named := lists(parts)
+	inOpen, named := v.lists(parts)
 	s.sections = append(s.sections, inOpen...)
 	s.sections = append(s.sections, failures...)
-	s.sections = append(s.sections, remarks(parts)...)
+	s.sections = append(s.sections, v.remarks(parts)...)
 	for _, p := range parts {
-		s.sections = append(s.sections, named.details(p, page)...)
+		s.sections = append(s.sections, v.details(named, p, page)...)
 	}
 	if len(engines) > 0 {
-		s.foot = "Planned with " + text(strings.Join(engines[:min(len(engines), 3)], ", ")) + "\n"
+		s.foot = "Planned with " + v.text(strings.Join(engines[:min(len(engines), 3)], ", ")) + "\n"
 	}
 	if out, ok := s.fit(limit); ok {
 		return out

@@ -351,6 +351,9 @@ func (r *Reporter) once(ctx context.Context, key, what string, f func() error) (
 	return true, r.c.Ledger.Tell(ctx, r.c.Repository.Name, key, hash)
 }
 
+// plainer is a forge whose Markdown shows raw HTML as text.
+type plainer interface{ Plain() bool }
+
 // teller is a forge that takes the note of a merge request, with the statuses of its head, in one go.
 type teller interface {
 	Tell(ctx context.Context, mr plumbline.MergeRequest, marker, body string, all []plumbline.CommitStatus) error
@@ -418,12 +421,19 @@ func (r *Reporter) tellMR(ctx context.Context, v view) (bool, error) {
 		return r.statuses(ctx, subject, mr.Head, all)
 	}
 	marker, news := Marker(mr.Repository, mr.ID), v.fingerprint()
+	f, ok := r.c.Forge.(plainer)
+	plain := ok && f.Plain()
+	if plain {
+		marker = PlainMarker(mr.Repository, mr.ID)
+	}
 	write := func(tell func(body string) error) func() error {
 		return func() error {
 			if err := r.plans(ctx, v); err != nil {
 				return err
 			}
-			return tell(Note(v.Note(r.c.PublicURL, r.c.Now()), marker, r.c.Forge.NoteLimit()))
+			d := v.Note(r.c.PublicURL, r.c.Now())
+			d.Plain = plain
+			return tell(Note(d, marker, r.c.Forge.NoteLimit()))
 		}
 	}
 	if f, ok := r.c.Forge.(teller); ok {
