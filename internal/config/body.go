@@ -347,16 +347,16 @@ func (b *body) kind() string {
 // later are the names that Plumbline's configuration language has, per block, and this version does not: what is written there would
 // be a promise that is not kept.
 var later = map[string][]string{
-	"":            {"auth", "notify"},
+	"":            {"notify"},
+	"auth":        {"oidc"},
+	"role":        {"groups"},
 	"server":      {"artifacts"},
 	"providers":   {"allow"},
-	"forge":       {"webhook_secret"},
 	"proposals":   {"signed"},
 	"environment": {"promotes_to", "window", "freeze", "aws", "sops", "checks", "notify"},
 	"approval":    {"from", "not", "carry"},
 	"drift":       {"remediate", "apply_only", "ignore"},
 	"functions":   {"aws_secret", "aws_ssm"},
-	"forges":      {"gitlab", "github", "bitbucket", "codecommit"},
 }
 
 // suggest says what to write instead of an unknown name.

@@ -24,6 +24,7 @@ type Config struct {
 	Terraform    Terraform
 	Forges       []Forge
 	Repositories []plumbline.Repository
+	Access       plumbline.Access
 	Secrets      []string `json:"-"` // every secret value that was met, the longest first, for masking
 	Files        []string // the configuration files that were read, sorted
 }
@@ -70,15 +71,27 @@ type Terraform struct {
 
 // Forge is a service that hosts Git, or a bare Git remote.
 type Forge struct {
-	Kind       string // "gitea" or "git"
+	Kind       string // one of Kinds
 	Name       string
-	URL        string           // without a slash at the end
-	Token      plumbline.Secret // gitea: for the API and for Git
+	URL        string           // without a slash at the end; codecommit has none
+	Token      plumbline.Secret // for the API and for Git
+	App        *App             // github: in place of a token
+	Region     string           // codecommit
+	Queue      string           // codecommit: URL of the SQS queue with its events; "": none
+	Approves   bool             // codecommit: a good plan is shown as an approval
+	Webhook    plumbline.Secret // of the forge's webhooks; empty: none are taken
 	Username   string
 	Password   plumbline.Secret // git: over ssh, the passphrase of the key
 	SSHKey     string           // path of a private key; ssh always has one
 	KnownHosts string           // path; "": those of the user that runs Plumbline
 	Notes      bool             // git: push git notes
+}
+
+// App is a GitHub App.
+type App struct {
+	ID           int64
+	Installation int64  // 0: the one of each repository
+	KeyFile      string // path of its private key
 }
 
 // Forge returns the forge with that name.

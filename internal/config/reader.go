@@ -23,6 +23,7 @@ type reader struct {
 	broken      bool                        // a file could not be parsed, so what seems undeclared may be declared there
 	declared    map[string]hcl.Range        // `forge "corp"` and the like → where
 	secrets     map[string]bool
+	grants      grants
 	problems    []Problem
 }
 
@@ -226,6 +227,11 @@ func (r *reader) read() *Config {
 				cfg.Forges = append(cfg.Forges, f)
 			}
 		}
+		for _, b := range top.each("auth") {
+			if r.declare("auth", b.at, "merge the two") {
+				cfg.Access = r.access(b)
+			}
+		}
 		repositories = append(repositories, top.each("repository", "NAME")...)
 		top.done()
 	}
@@ -233,5 +239,6 @@ func (r *reader) read() *Config {
 	for _, b := range repositories {
 		cfg.Repositories = append(cfg.Repositories, r.repository(b, cfg))
 	}
+	r.granted(cfg)
 	return cfg
 }

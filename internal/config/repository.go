@@ -3,6 +3,7 @@ package config
 import (
 	"fmt"
 	"path"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -58,7 +59,7 @@ func undeclared(forge text, cfg *Config) string {
 		return fmt.Sprintf("did you mean %q?", near)
 	}
 	if len(names) == 0 {
-		return fmt.Sprintf("add forge \"gitea\" %s { … }", forge)
+		return fmt.Sprintf("add forge \"gitlab\" %s { … }", forge)
 	}
 	return "declared are " + strings.Join(names, ", ")
 }
@@ -76,8 +77,8 @@ func (r *reader) project(b *body, f Forge, t text) {
 	case path.Clean(p) != p || p == "." || strings.HasPrefix(p, "/") || strings.HasPrefix(p, "..") || strings.HasPrefix(p, "-") || hasControl(p):
 		r.problem(t.at, "project %s of %s must be a plain path such as \"platform/infra\": without \"..\", nor a slash at its ends", t, b.what)
 		return
-	case f.Kind == "gitea" && (strings.Count(p, "/") != 1 || strings.HasSuffix(p, ".git")):
-		r.problem(t.at, "project %s of %s must be OWNER/NAME, as in its address on Gitea, without \".git\"", t, b.what)
+	case projects[f.Kind].bad != nil && projects[f.Kind].bad(p):
+		r.problem(t.at, "project %s of %s must be %s", t, b.what, projects[f.Kind].form)
 		return
 	}
 	// Two repository blocks would each keep a note on the same merge request and overwrite the other's.
@@ -88,6 +89,27 @@ func (r *reader) project(b *body, f Forge, t text) {
 	}
 	r.declared[key] = t.at
 }
+
+// projects are the forms of a forge's own names of repositories.
+var projects = map[string]struct {
+	form string
+	bad  func(string) bool
+}{
+	"gitlab": {"GROUP/NAME, or GROUP/SUBGROUP/NAME, as in its address on GitLab, without \".git\"", func(p string) bool {
+		return !strings.Contains(p, "/") || strings.HasSuffix(p, ".git")
+	}},
+	"github":    {"OWNER/NAME, as in its address on GitHub, without \".git\"", notOwned},
+	"gitea":     {"OWNER/NAME, as in its address on Gitea, without \".git\"", notOwned},
+	"bitbucket": {"WORKSPACE/NAME, as in its address on Bitbucket, without \".git\"", notOwned},
+	"codecommit": {"the name of a repository: 1 to 100 letters, digits, \".\", \"_\" and \"-\"", func(p string) bool {
+		return !codecommitName.MatchString(p) || strings.HasSuffix(p, ".git")
+	}},
+}
+
+func notOwned(p string) bool { return strings.Count(p, "/") != 1 || strings.HasSuffix(p, ".git") }
+
+// codecommitName is RepositoryName of the CodeCommit API reference.
+var codecommitName = regexp.MustCompile(`^[\w.-]{1,100}$`)
 
 func hasControl(s string) bool {
 	return strings.ContainsFunc(s, func(c rune) bool { return c < ' ' || c == 0x7f })
