@@ -71,7 +71,7 @@ func NewAPI(c APIConfig) (*API, error) {
 		c.Budget = &Budget{Now: c.Now}
 	}
 	a := &API{base: base, secret: c.Secret, now: c.Now, budget: c.Budget}
-	next := &budgeted{budget: c.Budget, next: c.Transport}
+	next := &cached{budget: c.Budget, next: &budgeted{budget: c.Budget, next: c.Transport}}
 	a.client = &http.Client{
 		Transport:     &pinned{base: base, next: next, authorize: c.Authorize, limit: c.MaxAnswer},
 		Timeout:       c.Timeout,
@@ -136,15 +136,47 @@ func (a *API) Call(ctx context.Context, method, path string, in, out any) (http.
 		return resp.Header, a.Refused(resp, reason(b))
 	}
 	if out == nil {
-		return resp.Header, nil
+		err = acknowledged(resp.Body)
+	} else {
+		err = decode(resp.Body, out)
 	}
-	if err := json.NewDecoder(resp.Body).Decode(out); err != nil {
+	if err != nil {
 		if ctx.Err() == nil {
 			err = fmt.Errorf("unexpected answer: %w", err)
 		}
 		return resp.Header, fmt.Errorf("%s %s on %s: %w", method, bare(path), a.base.Host, err)
 	}
 	return resp.Header, nil
+}
+
+// decode wants one value and then the end: what was cut off behind it was not seen, and only a whole answer is
+// remembered.
+func decode(r io.Reader, out any) error {
+	d := json.NewDecoder(r)
+	if err := d.Decode(out); err != nil {
+		return err
+	}
+	switch _, err := d.Token(); {
+	case err == nil:
+		return errors.New("something follows its end")
+	case err != io.EOF:
+		return err
+	}
+	return nil
+}
+
+// acknowledged wants nothing, or an object or array: a forge that did something answers so, a proxy that did not may answer
+// anything.
+func acknowledged(r io.Reader) error {
+	var answer json.RawMessage
+	err := decode(r, &answer)
+	if err == io.EOF {
+		return nil
+	}
+	if err == nil && answer[0] != '{' && answer[0] != '[' {
+		return errors.New("neither an object nor an array")
+	}
+	return err
 }
 
 func bare(path string) string {
@@ -175,6 +207,8 @@ type HTTPError struct {
 	Path    string // without query
 	Status  int
 	Message string // what the forge says: one line, shortened
+
+	later bool // it is a matter of time, not of credentials
 }
 
 func (e *HTTPError) Error() string {
@@ -187,6 +221,9 @@ func (e *HTTPError) Error() string {
 
 // Unwrap gives the status its kind.
 func (e *HTTPError) Unwrap() error {
+	if e.later {
+		return nil
+	}
 	switch e.Status {
 	case http.StatusUnauthorized, http.StatusForbidden:
 		return plumbline.ErrDenied
@@ -216,6 +253,7 @@ func (a *API) Refused(resp *http.Response, message string) error {
 		a.budget.refused(at, err)
 	}
 	if ok {
+		err.later = true
 		return &plumbline.Retry{At: at, Err: err}
 	}
 	return err
@@ -281,7 +319,8 @@ func NextPage(h http.Header) int {
 	return 0
 }
 
-// pinned asks one host, whatever a redirect or a library says, and cuts answers that are too long.
+// pinned asks one host, whatever a redirect or a library says. It cuts answers that are too long, and takes no page to sign
+// in for a success.
 type pinned struct {
 	base      *url.URL
 	next      http.RoundTripper
@@ -308,6 +347,10 @@ func (p *pinned) RoundTrip(req *http.Request) (*http.Response, error) {
 	if resp.StatusCode/100 != 2 {
 		resp.Body = body{io.LimitReader(resp.Body, maxRefusal), resp.Body}
 		return resp, nil
+	}
+	if kind, _, _ := strings.Cut(resp.Header.Get("Content-Type"), ";"); strings.TrimSpace(kind) == "text/html" {
+		_ = resp.Body.Close() // nothing in it is for us
+		return nil, errors.New("unexpected answer: a page for people, where the forge's API was asked; is its url right?")
 	}
 	resp.Body = body{&limited{r: resp.Body, left: p.limit, limit: p.limit}, resp.Body}
 	return resp, nil
