@@ -21,7 +21,7 @@ var errMisdirected = errors.New("misdirected")
 
 // Problem is an error as a program reads it.
 type Problem struct {
-	Kind string `json:"kind"` // "not_found", "conflict", "denied", "invalid", "unauthenticated", "misdirected" or "internal"
+	Kind string `json:"kind"` // "not_found", "conflict", "denied", "invalid", "unauthenticated", "misdirected", "busy" or "internal"
 	What string `json:"what"` // one sentence
 	Next string `json:"next,omitempty"`
 }
@@ -46,12 +46,15 @@ func choices(what string, names []string) string {
 // other error may tell of the inside, and goes to the log alone.
 func problem(err error) (int, Problem) {
 	var tooLarge *http.MaxBytesError
+	var special *answer
 	status, p := http.StatusInternalServerError, Problem{Kind: "internal", What: "Something went wrong inside Plumbline."}
 	switch {
 	case errors.Is(err, errNobody):
 		status, p = http.StatusUnauthorized, Problem{"unauthenticated", "This needs a token, or a session.", "Open the sign-in link that `plumbline serve` prints, or set PLUMBLINE_TOKEN."}
 	case errors.Is(err, errMisdirected):
 		status, p = http.StatusMisdirectedRequest, Problem{"misdirected", "This host is not served here.", "Use the address that `plumbline serve` prints, or set public_url in the configuration."}
+	case errors.As(err, &special):
+		status, p = special.status, special.problem
 	case errors.As(err, &tooLarge):
 		status, p = http.StatusRequestEntityTooLarge, Problem{"invalid", fmt.Sprintf("The request is longer than %d bytes.", tooLarge.Limit), ""}
 	case errors.Is(err, plumbline.ErrNotFound):

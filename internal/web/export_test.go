@@ -41,3 +41,12 @@ func Tail(most int, pieces ...string) (string, bool) {
 	}
 	return t.String()
 }
+
+// What bounds deliveries.
+const (
+	HookWait    = hookWait
+	HookRate    = hookRate
+	HookBurst   = hookBurst
+	HooksAtOnce = hooksAtOnce
+	HookQuiet   = hookQuiet
+)

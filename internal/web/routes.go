@@ -37,6 +37,7 @@ func (s *Server) routes() []route {
 		{get, "/sign-in", ActionPublic, page, s.signInPage},
 		{post, "/sign-in", ActionPublic, page, s.signIn},
 		{post, "/sign-out", ActionView, page, s.signOut},
+		{post, "/hooks/{forge}", ActionPublic, api, s.hook}, // its signature is looked at instead
 
 		{get, "/{$}", ActionView, page, s.overviewPage},
 		{get, "/runs", ActionView, page, s.runsPage},

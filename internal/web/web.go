@@ -96,6 +96,10 @@ type Config struct {
 	Log          *zap.Logger      // default: nowhere
 	// Poll is how long a live log or page goes without looking when nothing wakes it. Default 2 s.
 	Poll time.Duration
+	// Hooks takes one delivery of a webhook of the forge with that name in the configuration. It keeps neither header nor body, and returns
+	// soon. Errors hold nothing of either: plumbline.ErrDenied when the forge did not sign it, ErrInvalid when it cannot be read, ErrNotFound
+	// when that forge sends none. Default: there are no webhooks.
+	Hooks func(ctx context.Context, forge string, header http.Header, body []byte) error
 }
 
 // Server answers people and programs.
@@ -104,6 +108,7 @@ type Server struct {
 	host     string // of PublicURL
 	secure   bool   // cookies travel over TLS only
 	sessions *sessions
+	gates    *gates
 	pages    pages
 	handler  http.Handler
 }
@@ -122,7 +127,7 @@ func New(c Config) *Server {
 	if c.Poll == 0 {
 		c.Poll = 2 * time.Second
 	}
-	s := &Server{c: c, sessions: newSessions()}
+	s := &Server{c: c, sessions: newSessions(), gates: newGates(c.Repositories)}
 	if u, err := url.Parse(c.PublicURL); err == nil {
 		s.host, s.secure = strings.ToLower(u.Hostname()), u.Scheme == "https"
 	}
