@@ -235,8 +235,8 @@ func (c *Client) open(ctx context.Context) ([]*pullRequest, error) {
 	var out []*pullRequest
 	seen := map[int64]bool{}
 	err := pages(ctx, c.api, path, func(pr *pullRequest) {
-		if !seen[pr.ID] && pr.State == "OPEN" {
-			out = append(out, pr)
+		if !seen[pr.ID] && pr.State == "OPEN" || pr.ID < 1 {
+			out = append(out, pr) // one without a number is complained of where it is translated
 		}
 		seen[pr.ID] = true
 	})
