@@ -1,0 +1,4 @@
+package github
+
+// SetPageSize lets a test have several pages of few things.
+func (c *Client) SetPageSize(n int) { c.limit = n }
