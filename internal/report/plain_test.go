@@ -39,7 +39,9 @@ func TestPlainGolden(t *testing.T) {
 	golden(t, "plain-plans.md", PlainMarkdown(namedOf(rich()), 32768))
 	for name, change := range map[string]func(*plumbline.MergeRequest){
 		"conflict": func(mr *plumbline.MergeRequest) { mr.Conflict = true },
-		"skipped":  func(mr *plumbline.MergeRequest) { mr.Skipped = "It is a draft; it is planned when it is marked as ready." },
+		"skipped": func(mr *plumbline.MergeRequest) {
+			mr.Skipped = "It is a draft; it is planned when it is marked as ready."
+		},
 	} {
 		d := plain(sample())
 		d.Rows, d.MR.Findings = nil, []plumbline.Finding{{File: "live/net/main.tf"}}

@@ -123,7 +123,7 @@ func (r *Reporter) Flush(ctx context.Context) (told int, again time.Duration, er
 			continue
 		}
 		f.tell(c.subject(), live(siblings), func() (bool, error) {
-			return r.statuses(ctx, "branch "+c.branch, c.id, statuses(siblings, r.c.PublicURL))
+			return r.statuses(ctx, "branch "+c.branch, c.id, statuses(siblings, r.c.PublicURL), overBranch(c.id, siblings))
 		})
 	}
 	for _, run := range runs {
@@ -178,16 +178,20 @@ type commit struct {
 	deployment int64 // one of those that are known to have it
 }
 
+func commitOf(env plumbline.Environment, d plumbline.Deployment) commit {
+	return commit{branch: env.Branch, id: d.Commit, deployment: d.ID}
+}
+
 func (c commit) subject() string { return "commit " + c.id + " of " + c.branch }
 
 func (f *flush) concerns(run plumbline.Run, subject string) {
 	f.subjects[run.ID] = append(f.subjects[run.ID], subject)
 }
 
-// fail notes an error. What will be the same next time is not tried again: the note's merge request or the commit is gone.
+// fail notes an error. What will be the same next time is not tried again.
 func (f *flush) fail(subject string, err error) {
 	f.errs = append(f.errs, err)
-	if !errors.Is(err, plumbline.ErrNotFound) && !errors.Is(err, plumbline.ErrInvalid) {
+	if !gone(err) {
 		f.kept[subject] = true
 	}
 }
@@ -236,7 +240,7 @@ func (f *flush) concerned(ctx context.Context, runs []plumbline.Run, changed []p
 				return nil, nil, err
 			}
 			env, _ := f.c.Repository.Environment(d.Environment)
-			c = commit{branch: env.Branch, id: d.Commit, deployment: d.ID}
+			c = commitOf(env, d)
 			at[run.Deployment] = c
 			list, err := f.recent(ctx, d.Environment)
 			if err != nil {
@@ -364,8 +368,31 @@ type batcher interface {
 	SetStatuses(ctx context.Context, commit string, all []plumbline.CommitStatus) error
 }
 
-// statuses tells what is new of a subject's statuses. A subject is not a commit: what was told would be kept for each commit forever.
-func (r *Reporter) statuses(ctx context.Context, subject, commit string, all []plumbline.CommitStatus) (bool, error) {
+// statuses tells what is new of a subject's statuses, and ends those that are not among them any more. A subject is not a commit: what was
+// told would be kept for each commit forever.
+func (r *Reporter) statuses(ctx context.Context, subject, commit string, all []plumbline.CommitStatus, over func(p pending) (plumbline.Told, string, error)) (bool, error) {
+	noted, err := r.noted(ctx, subject)
+	if err != nil {
+		return false, err
+	}
+	t := telling{subject: subject, commit: commit, all: all, noted: noted, over: over}
+	return r.tell(ctx, t, func() (bool, error) { return r.tellStatuses(ctx, subject, commit, all) })
+}
+
+// tell calls do, which tells of t's statuses, between noting what becomes pending and forgetting what does not stay so.
+func (r *Reporter) tell(ctx context.Context, t telling, do func() (bool, error)) (bool, error) {
+	noted, did, err := r.before(ctx, t)
+	if err != nil {
+		return did, err
+	}
+	one, err := do()
+	if err != nil && !gone(err) {
+		return did || one, err
+	}
+	return did || one, worst(err, r.after(ctx, t, noted))
+}
+
+func (r *Reporter) tellStatuses(ctx context.Context, subject, commit string, all []plumbline.CommitStatus) (bool, error) {
 	if len(all) == 0 {
 		return false, nil
 	}
@@ -377,14 +404,18 @@ func (r *Reporter) statuses(ctx context.Context, subject, commit string, all []p
 		return did, nil
 	}
 	did := false
+	var errs []error
 	for _, s := range all {
 		one, err := r.once(ctx, statusKey(subject, s.Context), commit+fmt.Sprint(s), func() error { return r.c.Forge.SetStatus(ctx, commit, s) })
 		if err != nil {
-			return did, fmt.Errorf("status %s of %s: %w", s.Context, plumbline.Short(commit), err)
+			errs = append(errs, fmt.Errorf("status %s of %s: %w", s.Context, plumbline.Short(commit), err))
+			if !gone(err) {
+				break // the others would fare no better now
+			}
 		}
 		did = did || one
 	}
-	return did, nil
+	return did, worst(errs...)
 }
 
 func statusKey(subject, context string) string { return "status " + subject + " " + context }
@@ -413,17 +444,24 @@ func (r *Reporter) tellMR(ctx context.Context, v view) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	all, err := r.statusesOf(ctx, v, was != "")
+	noted, err := r.noted(ctx, subject)
 	if err != nil {
 		return false, err
 	}
+	t := telling{subject: subject, commit: v.commit(), noted: noted, over: r.overMR(ctx, v)}
+	if t.all, err = r.statusesOf(v, t); err != nil {
+		return false, err
+	}
+	alone := func() (bool, error) {
+		return r.tell(ctx, t, func() (bool, error) { return r.tellStatuses(ctx, subject, t.commit, t.all) })
+	}
 	if was == "" && !v.worthNote() {
-		return r.statuses(ctx, subject, mr.Head, all)
+		return alone()
 	}
 	marker, news := Marker(mr.Repository, mr.ID), v.fingerprint()
-	f, ok := r.c.Forge.(plainer)
-	plain := ok && f.Plain()
-	if plain {
+	plain := false
+	if f, ok := r.c.Forge.(plainer); ok && f.Plain() {
+		plain = true
 		marker = PlainMarker(mr.Repository, mr.ID)
 	}
 	write := func(tell func(body string) error) func() error {
@@ -436,8 +474,10 @@ func (r *Reporter) tellMR(ctx context.Context, v view) (bool, error) {
 			return tell(Note(d, marker, r.c.Forge.NoteLimit()))
 		}
 	}
-	if f, ok := r.c.Forge.(teller); ok {
-		did, err := r.once(ctx, key, news+fmt.Sprint(all), write(func(body string) error { return f.Tell(ctx, mr, marker, body, all) }))
+	if f, ok := r.c.Forge.(teller); ok && t.commit == mr.Head {
+		did, err := r.tell(ctx, t, func() (bool, error) {
+			return r.once(ctx, key, news+fmt.Sprint(t.all), write(func(body string) error { return f.Tell(ctx, mr, marker, body, t.all) }))
+		})
 		if err != nil {
 			err = fmt.Errorf("note on %s: %w", mr.Name(), err)
 		}
@@ -447,31 +487,28 @@ func (r *Reporter) tellMR(ctx context.Context, v view) (bool, error) {
 	if err != nil {
 		err = fmt.Errorf("note on %s: %w", mr.Name(), err)
 	}
-	one, statusErr := r.statuses(ctx, subject, mr.Head, all)
-	return did || one, errors.Join(err, statusErr)
+	one, statusErr := alone()
+	return did || one, worst(err, statusErr)
 }
 
-// statusesOf are the statuses that the head of a merge request should have. One that is not open any more gets none that it never had: only
-// what was told of it must not stay pending.
-func (r *Reporter) statusesOf(ctx context.Context, v view, noted bool) ([]plumbline.CommitStatus, error) {
+// statusesOf are the statuses that a merge request should have. One that is not open any more gets none that it never had: only what was told
+// of it must not stay pending. Nor does it speak of what others tell of the same commit.
+func (r *Reporter) statusesOf(v view, t telling) ([]plumbline.CommitStatus, error) {
 	all := v.statuses(r.c.PublicURL)
-	if v.MR.State == plumbline.MROpen || len(all) == 0 {
-		return all, nil
-	}
-	if _, ok := r.c.Forge.(teller); ok && noted {
+	if v.MR.State == plumbline.MROpen {
 		return all, nil
 	}
 	var out []plumbline.CommitStatus
 	for _, s := range all {
-		key := statusKey(subjectMR(v.MR.ID), s.Context)
-		if _, ok := r.c.Forge.(batcher); ok {
-			key = "statuses " + subjectMR(v.MR.ID)
+		i := slices.IndexFunc(t.noted, func(p pending) bool { return p.Commit == t.commit && p.Context == s.Context })
+		if i < 0 {
+			continue
 		}
-		was, err := r.c.Ledger.Told(ctx, v.MR.Repository, key)
+		state, _, err := t.over(t.noted[i])
 		if err != nil {
 			return nil, err
 		}
-		if was != "" {
+		if state != noLonger {
 			out = append(out, s)
 		}
 	}
@@ -493,7 +530,7 @@ func (r *Reporter) tellDrift(ctx context.Context, run plumbline.Run) (bool, erro
 		s.State = plumbline.ToldFailure
 		s.Description = fmt.Sprintf("%s changed outside Git in %s.", count(len(items), "resource"), count(len(stacks), "stack"))
 	}
-	return r.statuses(ctx, "drift "+run.Stack.Environment, run.Commit, []plumbline.CommitStatus{s})
+	return r.statuses(ctx, "drift "+run.Stack.Environment, run.Commit, []plumbline.CommitStatus{s}, nil)
 }
 
 func count(n int, what string) string {

@@ -20,6 +20,14 @@ type view struct {
 	Proposals []plumbline.Run // what was planned of it while it was open
 }
 
+// commit is what its statuses are of: the head, or what was planned last, if more was pushed and merged before anybody could look.
+func (v view) commit() string {
+	if v.MR.State != plumbline.MROpen && len(v.Proposals) > 0 {
+		return v.Proposals[0].Commit
+	}
+	return v.MR.Head
+}
+
 // row is one stack of the note.
 type row struct {
 	Run  plumbline.Run // the proposal's, or once merged the deploy's
