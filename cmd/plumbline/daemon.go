@@ -23,9 +23,6 @@ import (
 	"github.com/plumbline/plumbline/internal/artifact"
 	"github.com/plumbline/plumbline/internal/config"
 	"github.com/plumbline/plumbline/internal/discover"
-	"github.com/plumbline/plumbline/internal/forge"
-	"github.com/plumbline/plumbline/internal/forge/gitea"
-	"github.com/plumbline/plumbline/internal/forge/plain"
 	"github.com/plumbline/plumbline/internal/git"
 	"github.com/plumbline/plumbline/internal/plumbline"
 	"github.com/plumbline/plumbline/internal/report"
@@ -44,6 +41,7 @@ type daemon struct {
 	store  *store.Store
 	dir    *artifact.Dir
 	repos  map[string]repoGit
+	links  map[string]*link // by forge
 	web    *web.Server
 	worker *worker.Worker
 	loops  []*loop
@@ -61,7 +59,7 @@ var runnerProgram string
 
 // build makes a daemon. On error nothing is left open.
 func build(ctx context.Context, cfg *config.Config, log *zap.Logger) (d *daemon, err error) {
-	d = &daemon{cfg: cfg, log: log, repos: map[string]repoGit{}, report: map[string]*loop{}, poll: map[string]*loop{}}
+	d = &daemon{cfg: cfg, log: log, repos: map[string]repoGit{}, links: map[string]*link{}, report: map[string]*loop{}, poll: map[string]*loop{}}
 	d.shared = strings.HasPrefix(cfg.Server.Database, "postgres")
 	defer func() {
 		if err != nil {
@@ -102,10 +100,25 @@ func build(ctx context.Context, cfg *config.Config, log *zap.Logger) (d *daemon,
 	})
 	docs := plans{dir: d.dir, store: d.store}
 	caches := git.NewCache(64 << 20)
+	for _, f := range cfg.Forges {
+		if d.links[f.Name], err = newLink(ctx, f); err != nil {
+			return d, err
+		}
+	}
 	for _, repo := range cfg.Repositories {
 		if err := d.repository(repo, caches, docs); err != nil {
 			return d, fmt.Errorf("repository %s: %w", repo.Name, err)
 		}
+	}
+	for _, l := range d.links {
+		if l.Queue == "" {
+			continue
+		}
+		events, err := d.events(l)
+		if err != nil {
+			return d, err
+		}
+		d.loops = append(d.loops, events)
 	}
 	d.worker = worker.New(worker.Config{
 		Name: cfg.Server.Node, Queue: d.store, Engine: host, Blobs: d.dir, Slots: cfg.Server.Workers, Log: log.Named("worker"),
@@ -121,32 +134,26 @@ func build(ctx context.Context, cfg *config.Config, log *zap.Logger) (d *daemon,
 	}
 	d.web = web.New(web.Config{
 		Store: d.store, Plans: docs, Logs: docs, Repositories: cfg.Repositories, Token: d.token, PublicURL: cfg.Server.PublicURL,
-		Version: version(), Log: log.Named("web"), Debug: d.lamps.list,
+		Version: version(), Log: log.Named("web"), Debug: d.lampsOf, Hooks: d.hooks().Receive, Access: cfg.Access,
 	})
 	return d, nil
 }
 
 // repository adds what watches and tells of one repository.
 func (d *daemon) repository(repo plumbline.Repository, caches *git.Cache, docs plans) error {
-	f, ok := d.cfg.Forge(repo.Forge)
+	l, ok := d.links[repo.Forge]
 	if !ok {
 		return fmt.Errorf("forge %q: %w", repo.Forge, plumbline.ErrInvalid)
 	}
-	remote := git.Remote{URL: f.URL + "/" + repo.Project, Username: f.Username, Password: f.Password, SSHKey: f.SSHKey, KnownHosts: f.KnownHosts}
-	if f.Kind == "gitea" {
-		remote = git.Remote{URL: f.URL + "/" + repo.Project + ".git", Username: "plumbline", Password: f.Token}
-	}
-	mirror, err := git.Open(git.Config{Dir: filepath.Join(d.cfg.Server.DataDir, "mirrors"), Cache: caches}, repo.Name, remote)
+	client, mirror, err := l.client(repo, func(remote git.Remote) (*git.Repo, error) {
+		return git.Open(git.Config{Dir: filepath.Join(d.cfg.Server.DataDir, "mirrors"), Cache: caches}, repo.Name, remote)
+	})
 	if err != nil {
 		return err
 	}
 	r := repoGit{Repo: mirror, cache: discover.NewCache(100_000), memo: &layouts{byID: map[string]plumbline.Layout{}}}
 	d.repos[repo.Name] = r
-	client, err := newForge(f, repo, mirror)
-	if err != nil {
-		return err
-	}
-	w := watch.New(watch.Config{Repository: repo, Git: r, Forge: client, Ledger: d.store})
+	w := watch.New(watch.Config{Repository: repo, Git: r, Forge: client, Ledger: d.store, Access: d.cfg.Access})
 	schedule, err := cron.ParseStandard(repo.Poll)
 	if err != nil {
 		return fmt.Errorf("poll: %w", err)
@@ -195,21 +202,6 @@ func (d *daemon) repository(repo plumbline.Repository, caches *git.Cache, docs p
 	})
 	d.report[repo.Name].rest = 8
 	return nil
-}
-
-// newForge is the one place that knows the forges by name.
-func newForge(f config.Forge, repo plumbline.Repository, mirror *git.Repo) (forge.Client, error) {
-	switch f.Kind {
-	case "gitea":
-		return gitea.New(gitea.Config{URL: f.URL, Project: repo.Project, Token: f.Token})
-	case "git":
-		c := plain.Config{Branches: repo.Branches()}
-		if f.Notes {
-			c.Notes = mirror
-		}
-		return plain.New(c), nil
-	}
-	return nil, fmt.Errorf("forge %q has the unknown kind %q: %w", f.Name, f.Kind, plumbline.ErrInvalid)
 }
 
 func (d *daemon) environment(s plumbline.StackRef) (plumbline.Environment, bool) {

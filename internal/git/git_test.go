@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -181,6 +182,41 @@ func TestRepositoryGoesAwayBetweenPolls(t *testing.T) {
 			t.Fatal(err)
 		}
 		pull(t, r)
+	}
+}
+
+// TestCredentialsPerConnection: credentials that end soon are asked for each time, and stay out of errors like others.
+func TestCredentialsPerConnection(t *testing.T) {
+	dir := bare(t)
+	commit(t, dir, "main", nil, file("a", "1"))
+	good := testenv.GitHTTP(t, filepath.Dir(dir)) + "/infra.git"
+	u, err := url.Parse(good)
+	if err != nil {
+		t.Fatal(err)
+	}
+	right, _ := u.User.Password()
+	name := u.User.Username()
+	u.User = nil
+	asked := 0
+	password, fail := right, error(nil)
+	r := openWith(t, Config{Dir: t.TempDir()}, Remote{URL: u.String(), Credentials: func(context.Context) (string, plumbline.Secret, error) {
+		asked++
+		return name, plumbline.NewSecret(password), fail
+	}})
+	for n := range 3 {
+		if _, err := r.Refs(t.Context()); err != nil || asked != n+1 {
+			t.Fatalf("after %d connections: asked %d times, %v", n+1, asked, err)
+		}
+	}
+	password = "hunter2-hunter2"
+	_, err = r.Refs(t.Context())
+	wantKind(t, err, plumbline.ErrDenied)
+	if got := r.remote.explain(t.Context(), "fetch", errors.New("bad password hunter2-hunter2")).Error(); strings.Contains(got, "hunter2") {
+		t.Errorf("what a server repeats shows: %s", got)
+	}
+	fail = errors.New("no installation")
+	if _, err := r.Refs(t.Context()); !errors.Is(err, fail) {
+		t.Errorf("without credentials: %v", err)
 	}
 }
 

@@ -145,7 +145,7 @@ func (r *Repo) send(ctx context.Context, st storer.EncodedObjectStorer, ref stri
 	conflict := func() error {
 		return fmt.Errorf("push to %s: %s is not at %s any more: %w", r.name, ref, expected(from), plumbline.ErrConflict)
 	}
-	auth, err := r.remote.auth()
+	auth, err := r.remote.auth(ctx)
 	if err != nil {
 		return err
 	}

@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	gogit "github.com/go-git/go-git/v5"
@@ -34,6 +35,9 @@ type Remote struct {
 	Password   plumbline.Secret
 	SSHKey     string // path of the private key; ssh only, where it is required
 	KnownHosts string // path; default the user's, then the system's; a host that is not in it is refused
+
+	// Credentials, if not nil, is asked before each connection over http, in place of Username and Password: for those that end soon.
+	Credentials func(ctx context.Context) (username string, password plumbline.Secret, err error)
 }
 
 // remote is a Remote without credentials in its URL.
@@ -46,7 +50,34 @@ type remote struct {
 	password   *plumbline.Secret // by pointer: fmt cannot ask a value in an unexported field to mask itself
 	sshKey     string
 	knownHosts string
+
+	credentials func(ctx context.Context) (string, plumbline.Secret, error)
+	last        *lately
 }
+
+// lately is what the newest connection proved itself with: what a server says of it may show some of that.
+type lately struct {
+	mu      sync.Mutex
+	secrets []plumbline.Secret
+}
+
+func (l *lately) set(username string, password plumbline.Secret) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.secrets = []plumbline.Secret{password}
+	if len(username) > shortName { // there is a session token in it
+		l.secrets = append(l.secrets, plumbline.NewSecret(username))
+	}
+}
+
+func (l *lately) all() []plumbline.Secret {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.secrets
+}
+
+// shortName is longer than the names of users and shorter than any token.
+const shortName = 64
 
 // parse moves credentials out of the URL. Its errors do not show the URL, which may hold some.
 func (r Remote) parse(name string) (remote, error) {
@@ -60,6 +91,7 @@ func (r Remote) parse(name string) (remote, error) {
 	out := remote{
 		name: name, url: r.URL, shown: r.URL, protocol: ep.Protocol,
 		username: r.Username, password: &r.Password, sshKey: r.SSHKey, knownHosts: r.KnownHosts,
+		credentials: r.Credentials, last: &lately{},
 	}
 	if out.username == "" {
 		out.username = ep.User
@@ -96,9 +128,17 @@ func (r Remote) parse(name string) (remote, error) {
 }
 
 // auth returns what the next connection proves itself with.
-func (r *remote) auth() (transport.AuthMethod, error) {
+func (r *remote) auth(ctx context.Context) (transport.AuthMethod, error) {
 	switch r.protocol {
 	case "http", "https":
+		if r.credentials != nil {
+			username, password, err := r.credentials(ctx)
+			if err != nil {
+				return nil, fmt.Errorf("credentials of repository %s: %w", r.name, err)
+			}
+			r.last.set(username, password)
+			return &githttp.BasicAuth{Username: username, Password: password.Reveal()}, nil
+		}
 		if r.password.IsZero() {
 			return nil, nil
 		}
@@ -150,7 +190,7 @@ func (a sshAuth) ClientConfig() (*ssh.ClientConfig, error) {
 // fetching anything. HEAD and peeled tags are left out. An empty repository has none. A repository that is not there is
 // plumbline.ErrNotFound, credentials that do not let us in are plumbline.ErrDenied.
 func (r *Repo) Refs(ctx context.Context) (map[string]string, error) {
-	auth, err := r.remote.auth()
+	auth, err := r.remote.auth(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -238,7 +278,7 @@ func (r *Repo) absent(refs map[string]string) []string {
 }
 
 func (r *Repo) fetch(ctx context.Context, names []string) error {
-	auth, err := r.remote.auth()
+	auth, err := r.remote.auth(ctx)
 	if err != nil {
 		return err
 	}
@@ -299,7 +339,7 @@ func (r *remote) explain(ctx context.Context, doing string, err error) error {
 	case errors.Is(err, transport.ErrRepositoryNotFound):
 		return refuse(plumbline.ErrNotFound, "Check its URL, and that the forge's token may read it: many forges hide what a token may not see.",
 			"Repository %s is not at %s.", r.name, r.shown)
-	case errors.Is(err, transport.ErrAuthenticationRequired) && r.password.IsZero():
+	case errors.Is(err, transport.ErrAuthenticationRequired) && r.password.IsZero() && r.credentials == nil:
 		return refuse(plumbline.ErrDenied, "Set the forge's token.", "%s wants a user name and a password or token for repository %s, and none is set.", r.shown, r.name)
 	case errors.Is(err, transport.ErrAuthenticationRequired):
 		return refuse(plumbline.ErrDenied, "Check whether the forge's token is right, or has expired.",
@@ -330,9 +370,10 @@ func (r *remote) explain(ctx context.Context, doing string, err error) error {
 
 // mask takes the password out of what a server or library says, as it is and as it stands in URLs.
 func (r *remote) mask(text string) string {
-	p := r.password.Reveal()
-	if p == "" {
-		return text
+	for _, secret := range append([]plumbline.Secret{*r.password}, r.last.all()...) {
+		if p := secret.Reveal(); p != "" {
+			text = strings.NewReplacer(p, plumbline.Masked, url.QueryEscape(p), plumbline.Masked, url.PathEscape(p), plumbline.Masked).Replace(text)
+		}
 	}
-	return strings.NewReplacer(p, plumbline.Masked, url.QueryEscape(p), plumbline.Masked, url.PathEscape(p), plumbline.Masked).Replace(text)
+	return text
 }

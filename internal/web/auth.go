@@ -14,19 +14,19 @@ import (
 )
 
 // Action is what somebody wants to do.
-type Action string
+type Action = plumbline.Permission
 
 // The actions. ActionPublic is what needs nobody.
 const (
 	ActionPublic     Action = "public"
-	ActionView       Action = "view"
-	ActionApprove    Action = "approve"
-	ActionReject     Action = "reject"
-	ActionRetry      Action = "retry"
-	ActionCancel     Action = "cancel"
-	ActionDeploy     Action = "deploy"
-	ActionDriftCheck Action = "drift-check"
-	ActionDebug      Action = "debug"
+	ActionView              = plumbline.MayView
+	ActionApprove           = plumbline.MayApprove
+	ActionReject            = plumbline.MayReject
+	ActionRetry             = plumbline.MayRetry
+	ActionCancel            = plumbline.MayCancel
+	ActionDeploy            = plumbline.MayDeploy
+	ActionDriftCheck        = plumbline.MayDriftCheck
+	ActionDebug             = plumbline.MayDebug
 )
 
 // Identity is who asks. The zero Identity is nobody.
@@ -36,26 +36,18 @@ type Identity struct {
 }
 
 // local is whoever holds the token or came by the sign-in link of a daemon without a sign-in system.
-const local = "local"
+const local = plumbline.Local
 
-// authorize is the one place that decides whether somebody may do something. environment is "repository/environment", "" where the
-// question is not about one. What it does not know, it denies.
-func authorize(who Identity, a Action, environment string) error {
-	switch a {
-	case ActionPublic:
+// authorize is the door of pages and programs to the one function that decides whether somebody may do something. environment is
+// "repository/environment", "" where the question is not about one.
+func authorize(access plumbline.Access, who Identity, a Action, environment string) error {
+	switch {
+	case a == ActionPublic:
 		return nil
-	case ActionView, ActionApprove, ActionReject, ActionRetry, ActionCancel, ActionDeploy, ActionDriftCheck, ActionDebug:
-		if who.Name == local {
-			return nil
-		}
-	}
-	if who.Name == "" {
+	case who.Name == "":
 		return errNobody
 	}
-	if environment != "" {
-		return refuse(plumbline.ErrDenied, "", "%s may not %s in %s.", who.Name, a, environment)
-	}
-	return refuse(plumbline.ErrDenied, "", "%s may not %s.", who.Name, a)
+	return access.Allow(who.Name, a, environment)
 }
 
 const (

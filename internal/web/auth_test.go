@@ -55,7 +55,7 @@ func TestEveryRoute(t *testing.T) {
 			if (rt.Action == web.ActionPublic) != public[pattern] {
 				t.Fatalf("its action is %q; what is public is listed in this test", rt.Action)
 			}
-			if err := web.Authorize(web.Local, rt.Action, ""); err != nil {
+			if err := web.Authorize(plumbline.Access{}, web.Local, rt.Action, ""); err != nil {
 				t.Fatalf("its action %q is not one that authorize knows: %v", rt.Action, err)
 			}
 			path, body := concrete.Replace(rt.Path), ""
@@ -137,11 +137,11 @@ func TestAuthorize(t *testing.T) {
 		{"nobody may what was not declared", web.Local, "", plumbline.ErrDenied},
 		{"nor what is misspelt", web.Local, "aprove", plumbline.ErrDenied},
 	} {
-		if err := web.Authorize(tt.who, tt.action, "infra/production"); !errors.Is(err, tt.want) {
+		if err := web.Authorize(plumbline.Access{}, tt.who, tt.action, "infra/production"); !errors.Is(err, tt.want) {
 			t.Errorf("%s: %v", tt.name, err)
 		}
 	}
-	if status, _ := web.Problems(web.Authorize(web.Identity{}, web.ActionView, "")); status != http.StatusUnauthorized {
+	if status, _ := web.Problems(web.Authorize(plumbline.Access{}, web.Identity{}, web.ActionView, "")); status != http.StatusUnauthorized {
 		t.Errorf("nobody is answered with %d", status)
 	}
 }

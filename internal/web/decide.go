@@ -17,7 +17,7 @@ func (s *Server) decide(ctx context.Context, who Identity, a Action, id string, 
 	if err != nil {
 		return r, err
 	}
-	if err := authorize(who, a, r.Stack.Repository+"/"+r.Stack.Environment); err != nil {
+	if err := authorize(s.c.Access, who, a, r.Stack.Repository+"/"+r.Stack.Environment); err != nil {
 		return r, err
 	}
 	return s.c.Store.Update(ctx, r.ID, s.c.Now(), rule)

@@ -127,7 +127,7 @@ func (s *Server) serve(rt route) http.Handler {
 			if env := r.PathValue("env"); env != "" {
 				environment = r.PathValue("repo") + "/" + env
 			}
-			if err := authorize(who, rt.action, environment); err != nil {
+			if err := authorize(s.c.Access, who, rt.action, environment); err != nil {
 				return err
 			}
 			return rt.handle(w, r, who)

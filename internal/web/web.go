@@ -96,6 +96,7 @@ type Config struct {
 	Log          *zap.Logger      // default: nowhere
 	// Poll is how long a live log or page goes without looking when nothing wakes it. Default 2 s.
 	Poll time.Duration
+	Access plumbline.Access // what others than plumbline.Local may do; default: nothing
 	// Hooks takes one delivery of a webhook of the forge with that name in the configuration. It keeps neither header nor body, and returns
 	// soon. Errors hold nothing of either: plumbline.ErrDenied when the forge did not sign it, ErrInvalid when it cannot be read, ErrNotFound
 	// when that forge sends none. Default: there are no webhooks.
