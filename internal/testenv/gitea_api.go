@@ -2,12 +2,14 @@ package testenv
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/rand"
 	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"testing"
 	"time"
 )
@@ -28,6 +30,9 @@ type GiteaPull struct {
 	MergeCommitSHA string    `json:"merge_commit_sha"`
 	Head           GiteaSide `json:"head"`
 	Base           GiteaSide `json:"base"`
+	// Mergeable is false as well for as long as Gitea has not looked for conflicts.
+	Mergeable bool         `json:"mergeable"`
+	Labels    []GiteaLabel `json:"labels"`
 }
 
 // A GiteaSide is one of the two branches of a pull request.
@@ -38,9 +43,32 @@ type GiteaSide struct {
 
 // A GiteaComment is a comment on a pull request.
 type GiteaComment struct {
-	ID   int64     `json:"id"`
-	Body string    `json:"body"`
-	User GiteaUser `json:"user"`
+	ID      int64     `json:"id"`
+	Body    string    `json:"body"`
+	User    GiteaUser `json:"user"`
+	Created time.Time `json:"created_at"` // whole seconds, as Updated
+	Updated time.Time `json:"updated_at"`
+}
+
+// A GiteaReaction is one sign of one person under a comment.
+type GiteaReaction struct {
+	Content string    `json:"content"` // "+1", "eyes"
+	User    GiteaUser `json:"user"`
+}
+
+// A GiteaIssue is an issue.
+type GiteaIssue struct {
+	Number int64        `json:"number"`
+	Title  string       `json:"title"`
+	Body   string       `json:"body"`
+	State  string       `json:"state"` // "open" or "closed"
+	User   GiteaUser    `json:"user"`
+	Labels []GiteaLabel `json:"labels"`
+}
+
+// A GiteaLabel is one on an issue or a pull request.
+type GiteaLabel struct {
+	Name string `json:"name"`
 }
 
 // A GiteaUser is somebody who wrote a comment.
@@ -196,6 +224,53 @@ func (r *GiteaRepo) Comment(t testing.TB, token string, number int64, body strin
 	var c GiteaComment
 	r.server.Call(t, token, "POST", fmt.Sprintf("/repos/%s/issues/%d/comments", r.Project, number), map[string]any{"body": body}, &c)
 	return c
+}
+
+// EditComment changes the text of a comment as the owner of the token, in another second than the one in which it was written: Gitea shows no
+// change before that.
+func (r *GiteaRepo) EditComment(t testing.TB, token string, id int64, body string) {
+	t.Helper()
+	path := fmt.Sprintf("/repos/%s/issues/comments/%d", r.Project, id)
+	var c GiteaComment
+	r.server.Call(t, token, "GET", path, nil, &c)
+	r.await(t, "is past the second of the comment", func() bool { return time.Since(c.Created) >= time.Second })
+	r.server.Call(t, token, "PATCH", path, map[string]any{"body": body}, nil)
+}
+
+// Reactions returns those to a comment.
+func (r *GiteaRepo) Reactions(t testing.TB, comment int64) []GiteaReaction {
+	t.Helper()
+	var all []GiteaReaction
+	r.call(t, "GET", fmt.Sprintf("/issues/comments/%d/reactions", comment), nil, &all)
+	return all
+}
+
+// Issues returns all issues of the repository, oldest first.
+func (r *GiteaRepo) Issues(t testing.TB) []GiteaIssue {
+	t.Helper()
+	var all []GiteaIssue
+	r.call(t, "GET", "/issues?state=all&type=issues&limit=50", nil, &all)
+	slices.SortFunc(all, func(a, b GiteaIssue) int { return cmp.Compare(a.Number, b.Number) })
+	return all
+}
+
+// OpenIssue opens an issue as the owner of the token.
+func (r *GiteaRepo) OpenIssue(t testing.TB, token, title, body string) GiteaIssue {
+	t.Helper()
+	var i GiteaIssue
+	r.server.Call(t, token, "POST", "/repos/"+r.Project+"/issues", map[string]any{"title": title, "body": body}, &i)
+	return i
+}
+
+// Review reviews the head of a pull request as the owner of the token. The event is "APPROVED", "REQUEST_CHANGES" or "COMMENT".
+func (r *GiteaRepo) Review(t testing.TB, token string, number int64, event string) (id int64) {
+	t.Helper()
+	var review struct {
+		ID int64 `json:"id"`
+	}
+	path := fmt.Sprintf("/repos/%s/pulls/%d/reviews", r.Project, number)
+	r.server.Call(t, token, "POST", path, map[string]any{"event": event, "body": "a review"}, &review)
+	return review.ID
 }
 
 // Comments returns all comments of a pull request, oldest first.

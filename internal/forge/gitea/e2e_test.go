@@ -130,6 +130,43 @@ func (p *people) Statuses(t *testing.T, commit string) []plumbline.CommitStatus 
 	return out
 }
 
+func (p *people) Edit(t *testing.T, _, comment, body string) {
+	p.repo.EditComment(t, p.dev, number(t, comment), body)
+}
+
+func (p *people) Reactions(t *testing.T, _, comment string) []plumbline.Reaction {
+	var out []plumbline.Reaction
+	for _, r := range p.repo.Reactions(t, number(t, comment)) {
+		if r.User.Login == p.g.BotUser {
+			out = append(out, map[string]plumbline.Reaction{
+				"eyes": plumbline.ReactionSeen, "+1": plumbline.ReactionDone, "-1": plumbline.ReactionRefused,
+			}[r.Content])
+		}
+	}
+	return out
+}
+
+func (p *people) Issues(t *testing.T) []forgetest.Issue {
+	var out []forgetest.Issue
+	for _, one := range p.repo.Issues(t) {
+		if one.User.Login != p.g.BotUser {
+			continue
+		}
+		issue := forgetest.Issue{Title: one.Title, Body: one.Body, Open: one.State == "open"}
+		for _, l := range one.Labels {
+			issue.Labels = append(issue.Labels, l.Name)
+		}
+		out = append(out, issue)
+	}
+	return out
+}
+
+func (p *people) OpenIssue(t *testing.T, title, body string) { p.repo.OpenIssue(t, p.dev, title, body) }
+
+func (p *people) Branch(t *testing.T, name, from string) {
+	p.repo.Push(t, testenv.Change{Branch: name, From: from, Files: map[string]string{"promoted.tf": "# " + name}})
+}
+
 // TestForksAndDrafts: whoever may only read can propose from a fork or by pushing to refs/for, and must not be taken for
 // somebody who may write.
 func TestForksAndDrafts(t *testing.T) {

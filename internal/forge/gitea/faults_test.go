@@ -35,7 +35,7 @@ func TestFaultsOnGitea(t *testing.T) {
 			Rewrite:  func(r *httputil.ProxyRequest) { r.SetURL(server) },
 			ErrorLog: log.New(io.Discard, "", 0), // of clients that have gone, as they should
 		},
-		Secret:  g.BotToken,
-		People:  p,
+		Secret: g.BotToken,
+		People: p,
 	})
 }

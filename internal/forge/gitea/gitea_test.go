@@ -353,7 +353,7 @@ func (s *comments) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	var err error
 	switch {
 	case r.URL.Path == "/api/v1/user":
-		_, err = io.WriteString(w, `{"id":1}`)
+		_, err = io.WriteString(w, `{"id":1,"login":"plumbline"}`)
 	case r.Method == "GET":
 		err = json.NewEncoder(w).Encode(s.all)
 	case r.Method == "POST":
