@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"strconv"
 	"strings"
@@ -50,14 +51,15 @@ const (
 	// (docs.github.com, "Rate limits for the REST API" and "Best practices for using the REST API").
 	defaultConcurrent = 4
 
-	slowBelow  = 4           // reading is slowed when less than 1/slowBelow is left
-	reserve    = 10          // 1/reserve is kept for writing
-	grantFor   = time.Minute // how long a list that was begun may be read on
-	maxGrants  = 256
-	maxWindows = 16
-	maxAreas   = 64
-	maxName    = 64
-	maxCount   = 1e9 // a header that says more is a mistake
+	slowBelow   = 4                // reading is slowed when less than 1/slowBelow is left
+	reserve     = 10               // 1/reserve is kept for writing
+	readOn      = 10 * time.Second // how long a list that was begun may be read on
+	maxBegun    = 256
+	maxPromised = 4096
+	maxWindows  = 16
+	maxAreas    = 64
+	maxName     = 64
+	maxCount    = 1e9 // a header that says more is a mistake
 )
 
 // State tells how the token is doing.
@@ -243,9 +245,9 @@ type window struct {
 
 // pacing is who may read while reading is slowed.
 type pacing struct {
-	next   time.Time            // when the next may
-	slot   time.Time            // when the next that is refused is told to come again
-	grants map[string]time.Time // paths that may be read on until then
+	slot     time.Time            // the next that is given away
+	promised map[string]time.Time // paths that may be read from then on
+	begun    map[string]time.Time // paths that may be read on until then
 }
 
 func (w *window) share() float64 {
@@ -276,10 +278,11 @@ func (w *window) String() string {
 	return s
 }
 
-// pace lets as many read as there are requests beside the reserve, evenly until the window ends. Who may not is told when
-// to come: each a little later than the one before. A list that was begun is read to its end, with what is below its path.
+// pace lets as many read as there are requests beside the reserve, evenly until the window ends. Who may not is promised a
+// later turn, and who has one comes before those who have none. A list that was begun is read to its end, with what is
+// below its path.
 func (w *window) pace(path string, now time.Time) (time.Time, bool) {
-	if !w.slow() || w.granted(path, now) {
+	if !w.slow() || w.hasBegun(path, now) {
 		return time.Time{}, true
 	}
 	end, every := w.resets, time.Duration(0)
@@ -291,21 +294,32 @@ func (w *window) pace(path string, now time.Time) (time.Time, bool) {
 	default:
 		every = w.resets.Sub(now) / time.Duration(spare)
 	}
-	if !now.Before(w.next) {
-		w.next = now.Add(every)
-		w.grant(path, now)
+	turn, ok := w.promised[path]
+	if !ok {
+		turn = latest(w.slot, now)
+		w.slot = turn.Add(every)
+	}
+	if !turn.After(now) {
+		delete(w.promised, path)
+		w.begin(path, now)
 		return time.Time{}, true
 	}
-	at := latest(w.slot, w.next)
-	w.slot = at.Add(every)
-	if at.After(end) {
-		at, w.slot = end, end
+	if len(w.promised) >= maxPromised { // some never came
+		maps.DeleteFunc(w.promised, func(_ string, at time.Time) bool { return at.Before(now) })
 	}
-	return latest(at, now.Add(soonest)), false
+	if turn.After(end) || len(w.promised) >= maxPromised {
+		w.slot = latest(end, now) // the queue is as long as the window
+		return latest(end, now.Add(soonest)), false
+	}
+	if w.promised == nil {
+		w.promised = map[string]time.Time{}
+	}
+	w.promised[path] = turn
+	return turn, false
 }
 
-func (w *window) granted(path string, now time.Time) bool {
-	for p, until := range w.grants {
+func (w *window) hasBegun(path string, now time.Time) bool {
+	for p, until := range w.begun {
 		if now.Before(until) && (path == p || strings.HasPrefix(path, p+"/")) {
 			return true
 		}
@@ -313,17 +327,17 @@ func (w *window) granted(path string, now time.Time) bool {
 	return false
 }
 
-func (w *window) grant(path string, now time.Time) {
-	if w.grants == nil {
-		w.grants = map[string]time.Time{}
+func (w *window) begin(path string, now time.Time) {
+	if w.begun == nil {
+		w.begun = map[string]time.Time{}
 	}
-	for p, until := range w.grants {
+	for p, until := range w.begun {
 		if !now.Before(until) {
-			delete(w.grants, p)
+			delete(w.begun, p)
 		}
 	}
-	if len(w.grants) < maxGrants {
-		w.grants[path] = now.Add(grantFor)
+	if len(w.begun) < maxBegun {
+		w.begun[path] = now.Add(readOn)
 	}
 }
 

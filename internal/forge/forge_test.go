@@ -100,3 +100,27 @@ func TestNextPage(t *testing.T) {
 		}
 	}
 }
+
+// TestAnswers: what is no answer of an API is no success, whether somebody looks at it or not.
+func TestAnswers(t *testing.T) {
+	for _, c := range []struct {
+		body, kind  string
+		read, write bool // is it a success?
+	}{
+		{"{}", "application/json", true, true}, {" {}\n", "", true, true}, {"[1]", "text/plain", true, true}, {"null", "", true, false},
+		{"", "", false, true}, {"\n", "", false, true},
+		{`"yes"`, "application/json", true, false}, {"7", "", true, false},
+		{"{", "", false, false}, {"{} x", "", false, false}, {"{}{}", "", false, false}, {"OK", "", false, false},
+		{"{}", "text/html; charset=utf-8", false, false}, {"", "text/html", false, false}, {"<html></html>", "text/plain", false, false},
+	} {
+		a := api(t, nil, nil, func(*http.Request) *http.Response { return says(200, c.body, "Content-Type", c.kind) })
+		var out any
+		_, err := a.Call(t.Context(), "GET", "/x", nil, &out)
+		if (err == nil) != c.read {
+			t.Errorf("read %q (%s): %v", c.body, c.kind, err)
+		}
+		if _, err := a.Call(t.Context(), "POST", "/x", nil, nil); (err == nil) != c.write {
+			t.Errorf("write %q (%s): %v", c.body, c.kind, err)
+		}
+	}
+}
