@@ -71,12 +71,11 @@ func readGitLab(_ http.Header, payload []byte) (Event, error) {
 			Path string `json:"path_with_namespace"`
 		} `json:"project"`
 		Object struct {
-			IID int64  `json:"iid"`
-			On  string `json:"noteable_type"`
-		} `json:"object_attributes"`
-		MR struct {
 			IID int64 `json:"iid"`
-		} `json:"merge_request"`
+		} `json:"object_attributes"`
+		MR *struct {
+			IID int64 `json:"iid"`
+		} `json:"merge_request"` // that a comment is on; not there when it is on a commit, an issue, a snippet
 	}
 	kind := Other
 	switch name {
@@ -96,10 +95,10 @@ func readGitLab(_ http.Header, payload []byte) (Event, error) {
 		e.Ref = p.Ref
 	case kind == MergeRequest:
 		e.MR = number(p.Object.IID)
-	case kind == Comment && p.Object.On == "MergeRequest":
-		e.MR = number(p.MR.IID)
-	case kind == Comment: // on a commit, an issue, a snippet
+	case kind == Comment && p.MR == nil:
 		e.Kind = Other
+	case kind == Comment:
+		e.MR = number(p.MR.IID)
 	}
 	return e, nil
 }
