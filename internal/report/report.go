@@ -43,6 +43,8 @@ type Ledger interface {
 	DriftItems(ctx context.Context, f plumbline.DriftFilter) ([]plumbline.DriftItem, error)
 	Told(ctx context.Context, repo, key string) (string, error)
 	Tell(ctx context.Context, repo, key, hash string) error
+	Unanswered(ctx context.Context, repo string) ([]plumbline.Command, error)
+	Answered(ctx context.Context, id int64) error
 }
 
 // Plans reads a run's plan.
@@ -65,7 +67,13 @@ type Config struct {
 // or five changes in a second end in one edit.
 type Reporter struct {
 	c    Config
-	last map[string]time.Time // when a subject was last told of, while it is under way
+	last map[string]look // when a subject was last told of, while it is under way
+}
+
+// look is when a subject was looked at, and what was new of it.
+type look struct {
+	at   time.Time
+	news string // "": it was kept back
 }
 
 // New returns a Reporter.
@@ -76,7 +84,7 @@ func New(c Config) *Reporter {
 	if c.Patience == 0 {
 		c.Patience = 1500 * time.Millisecond
 	}
-	return &Reporter{c: c, last: map[string]time.Time{}}
+	return &Reporter{c: c, last: map[string]look{}}
 }
 
 const (
@@ -88,9 +96,15 @@ const (
 	perStack = 20
 )
 
-// Flush tells what is new. It returns how many subjects were told of and, when something under way is kept back for a moment, when to
-// come again (zero: when something changes).
+// Flush answers people, then tells what is new. It returns how many subjects were told of and, when something under way is kept back for a
+// moment, when to come again (zero: when something changes).
 func (r *Reporter) Flush(ctx context.Context) (told int, again time.Duration, err error) {
+	answered, unanswered := r.answers(ctx)
+	told, again, err = r.news(ctx)
+	return told + answered, again, errors.Join(unanswered, err)
+}
+
+func (r *Reporter) news(ctx context.Context) (told int, again time.Duration, err error) {
 	repo := r.c.Repository.Name
 	runs, err := r.c.Ledger.Unreported(ctx, repo, batch)
 	if err != nil {
@@ -103,7 +117,7 @@ func (r *Reporter) Flush(ctx context.Context) (told int, again time.Duration, er
 	if len(runs) == 0 && len(changed) == 0 {
 		return 0, 0, nil
 	}
-	f := flush{Reporter: r, kept: map[string]bool{}, subjects: map[plumbline.RunID][]string{}, deployments: map[string][]plumbline.Deployment{}}
+	f := flush{Reporter: r, runs: runs, changed: changed, kept: map[string]bool{}, subjects: map[plumbline.RunID][]string{}, deployments: map[string][]plumbline.Deployment{}}
 	mrs, commits, err := f.concerned(ctx, runs, changed)
 	if err != nil {
 		return 0, 0, err
@@ -152,7 +166,7 @@ func (r *Reporter) Flush(ctx context.Context) (told int, again time.Duration, er
 	}
 	// Subjects that nobody asked about for long have ended under somebody else's eyes.
 	now := r.c.Now()
-	maps.DeleteFunc(r.last, func(_ string, at time.Time) bool { return now.Sub(at) > 100*r.c.Patience })
+	maps.DeleteFunc(r.last, func(_ string, l look) bool { return now.Sub(l.at) > 100*r.c.Patience })
 	if len(done) == batch && f.again == 0 {
 		f.again = time.Millisecond // there may be more
 	}
@@ -164,6 +178,8 @@ func subjectMR(id string) string { return "mr " + id }
 // flush is one Flush.
 type flush struct {
 	*Reporter
+	runs        []plumbline.Run
+	changed     []plumbline.MRVersion
 	told        int
 	again       time.Duration
 	errs        []error
@@ -197,7 +213,12 @@ func (f *flush) fail(subject string, err error) {
 }
 
 func (f *flush) tell(subject string, live bool, tell func() (bool, error)) {
+	news := f.news(subject)
 	if wait := f.hold(subject, live); wait > 0 {
+		// What was told of a moment ago keeps nothing back, when only somebody else has to tell of the same runs.
+		if f.last[subject].news == news {
+			return
+		}
 		f.kept[subject] = true
 		if f.again == 0 || wait < f.again {
 			f.again = wait
@@ -210,6 +231,26 @@ func (f *flush) tell(subject string, live bool, tell func() (bool, error)) {
 	} else if did {
 		f.told++
 	}
+	if l, ok := f.last[subject]; ok && err == nil {
+		l.news = news
+		f.last[subject] = l
+	}
+}
+
+// news is what is new of a subject: versions of runs, and of the merge request.
+func (f *flush) news(subject string) string {
+	var b strings.Builder
+	for _, run := range f.runs {
+		if slices.Contains(f.subjects[run.ID], subject) {
+			fmt.Fprint(&b, run.ID, ":", run.Version, " ")
+		}
+	}
+	for _, v := range f.changed {
+		if subject == subjectMR(v.ID) {
+			fmt.Fprint(&b, v.Version)
+		}
+	}
+	return b.String()
 }
 
 // concerned returns the merge requests and commits that changed runs and merge requests are about, in the order in which they changed.
@@ -331,13 +372,13 @@ func (r *Reporter) hold(subject string, live bool) time.Duration {
 	now := r.c.Now()
 	last, ok := r.last[subject]
 	if !ok {
-		r.last[subject] = now
+		r.last[subject] = look{at: now}
 		return r.c.Patience
 	}
-	if wait := last.Add(r.c.Patience).Sub(now); wait > 0 {
+	if wait := last.at.Add(r.c.Patience).Sub(now); wait > 0 {
 		return wait
 	}
-	r.last[subject] = now
+	r.last[subject] = look{at: now}
 	return 0
 }
 
