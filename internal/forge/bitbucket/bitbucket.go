@@ -38,11 +38,16 @@ import (
 
 // Config says which repository. There are two kinds of tokens (https://developer.atlassian.com/cloud/bitbucket/rest/intro/#authentication);
 // app passwords, the third, ended in June 2026.
+//
+// Every access token is a user of its own. When it is replaced, the notes and statuses of the old one are somebody else's: the notes stay as
+// they are beside new ones, and Bitbucket lets only their author, or an administrator's token, overwrite statuses
+// (https://developer.atlassian.com/cloud/bitbucket/bitbucket-api-changes-commit-status/). A person's API token has no such end.
 type Config struct {
 	URL     string // of the API; default https://api.bitbucket.org/2.0. Git and pages are on the same host without "api."
 	Project string // "workspace/repository"
-	// Token is an access token of a repository, project or workspace with the scopes repository and pullrequest:write; or, with a Username,
-	// somebody's API token with read:user, read:repository, write:repository, read:pullrequest and write:pullrequest (each with :bitbucket).
+	// Token is an access token of a repository, project or workspace with the scopes repository and pullrequest, and pullrequest:write for
+	// opening pull requests; or, with a Username, somebody's API token with read:user:bitbucket, read:repository:bitbucket,
+	// read:pullrequest:bitbucket and write:pullrequest:bitbucket.
 	Token    plumbline.Secret
 	Username string // the e-mail address that an API token belongs to; empty for an access token
 	forge.Dial
@@ -51,11 +56,14 @@ type Config struct {
 const (
 	defaultURL = "https://api.bitbucket.org/2.0"
 
-	// Bitbucket's refusal asks for "less than 32768 characters"; bytes are never fewer than characters.
+	// Data Center refuses more with "less than 32768 characters". For the Cloud no limit is written down; others who write to both use the
+	// same. Bytes are never fewer than characters.
 	noteLimit = 32_767
-	// A status is kept under a key, which may have 40 characters: a longer one is refused with "at most 40 characters".
+	// A status is kept under a key, which may have 40 characters: a longer one is refused with "at most 40 characters"
+	// (buildbot/buildbot#7049).
 	keyLimit = 40
-	// The name that is shown may have less than 255 characters. No limit of the description is known; one line is shown.
+	// The name that is shown may have less than 255 characters (jenkinsci/bitbucket-branch-source-plugin#928). No limit of the description is
+	// known; one line of it is shown.
 	nameLimit, descriptionLimit = 250, 250
 	titleLimit                  = 255
 
@@ -117,14 +125,14 @@ func New(c Config) (*Client, error) {
 }
 
 // Remote returns where Git finds the repository and the user name that goes with the token as password. Both names are fixed
-// (https://support.atlassian.com/bitbucket-cloud/docs/using-access-tokens/ and .../using-api-tokens/).
+// (https://support.atlassian.com/bitbucket-cloud/docs/using-workspace-access-tokens/ and .../using-api-tokens/).
 func (c *Client) Remote() (url, username string) { return c.page + ".git", c.username }
 
 // NoteLimit is the longest note in bytes.
 func (c *Client) NoteLimit() int { return noteLimit }
 
 // Plain is true: Bitbucket's Markdown escapes HTML, comments of it included
-// (https://support.atlassian.com/bitbucket-cloud/docs/markup-comments/).
+// (https://support.atlassian.com/bitbucket-cloud/docs/markup-comments/; measured in September 2026 by The-PR-Agent/pr-agent#3283).
 func (c *Client) Plain() bool { return true }
 
 // What is read of the API's answers.
@@ -500,7 +508,9 @@ var states = map[plumbline.Told]string{
 	plumbline.ToldError:   "FAILED",
 }
 
-// SetStatus sends a status. Bitbucket keeps one of each key and overwrites it, so it is not asked first: requests are dearer here.
+// SetStatus sends a status. Bitbucket keeps one of each key and overwrites it, so it is not asked first: a token has a thousand requests an
+// hour (https://support.atlassian.com/bitbucket-cloud/docs/api-request-limits/).
+//
 // A status needs an address: where there is none that Bitbucket takes, it is the commit's page. A commit that is only in a fork has
 // no statuses here: plumbline.ErrNotFound.
 func (c *Client) SetStatus(ctx context.Context, commit string, s plumbline.CommitStatus) error {
@@ -528,7 +538,8 @@ func key(name string) string {
 	return hex.EncodeToString(sum[:keyLimit/2])
 }
 
-// address makes an address one that Bitbucket takes: a host without a dot is refused ("Enter a valid URL."), and braces are variables
+// address makes an address one that Bitbucket takes: a host without a dot is refused with "Enter a valid URL."
+// (nishio-dens/bitbucket-pullrequest-builder-plugin#174), and braces are variables
 // (https://developer.atlassian.com/cloud/bitbucket/rest/api-group-commit-statuses/).
 func (c *Client) address(commit, address string) string {
 	u, err := url.Parse(address)

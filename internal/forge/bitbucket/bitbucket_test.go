@@ -506,6 +506,16 @@ func TestFork(t *testing.T) {
 			t.Errorf("%+v, %v", mrs, err)
 		}
 	}
+	pr.head = strings.Repeat("e4", 20)
+	short := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasSuffix(r.URL.Path, "/commits") {
+			pr.head = strings.Repeat("f5", 20) // pushed in between
+		}
+		f.ServeHTTP(w, r)
+	})
+	if mrs, err := short.MergeRequests(t.Context(), nil); err != nil || len(mrs) != 1 || mrs[0].Head != "e4e4e4e4e4e4" {
+		t.Errorf("%+v, %v", mrs, err)
+	}
 	pr.head = "" // the fork is gone
 	if mrs, err := c.MergeRequests(t.Context(), nil); err != nil || len(mrs) != 1 || !mrs[0].Fork || mrs[0].Head != "" {
 		t.Errorf("%+v, %v", mrs, err)
@@ -594,6 +604,7 @@ func TestStatus(t *testing.T) {
 			continue
 		}
 		got := *f.statuses[commit][len(f.statuses[commit])-1]
+		got.by = user{}
 		if got != x.want {
 			t.Errorf("%+v\nwant %+v", got, x.want)
 		}
@@ -603,6 +614,11 @@ func TestStatus(t *testing.T) {
 	}
 	if err := c.SetStatus(t.Context(), commit, plumbline.CommitStatus{Context: "a", State: "odd"}); !errors.Is(err, plumbline.ErrInvalid) {
 		t.Errorf("a state that is none: %v", err)
+	}
+	// A token that was replaced.
+	f.users["Bearer new"] = otherBot
+	if err := f.client(t, "new", "").SetStatus(t.Context(), commit, plumbline.CommitStatus{Context: "a", State: plumbline.ToldPending}); !errors.Is(err, plumbline.ErrDenied) {
+		t.Errorf("another's status: %v", err)
 	}
 	// An answer that was lost: it is said again, and is there once.
 	n := len(f.statuses[commit])

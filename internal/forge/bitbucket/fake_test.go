@@ -58,7 +58,7 @@ func describe(requests bool) (routers.Router, error) {
 	}
 	for _, item := range doc.Paths.Map() {
 		for _, op := range item.Operations() {
-			for _, status := range []int{400, 401, 429} {
+			for _, status := range []int{400, 401, 403, 429} {
 				refusal := openapi3.NewResponse().WithDescription("refused").WithJSONSchemaRef(&openapi3.SchemaRef{Ref: "#/components/schemas/error", Value: schemas["error"].Value})
 				op.Responses.Set(strconv.Itoa(status), &openapi3.ResponseRef{Value: refusal})
 			}
@@ -119,7 +119,10 @@ type pull struct {
 	reviewers, participants []user // participants have approved
 }
 
-type status struct{ key, name, state, url, text string }
+type status struct {
+	key, name, state, url, text string
+	by                          user
+}
 
 // fake is a repository on Bitbucket Cloud.
 type fake struct {
@@ -314,7 +317,7 @@ func (f *fake) decide(r *http.Request) (int, any, error) {
 		return 200, obj{"type": "commit", "hash": c, "message": "change", "date": stamp(time.Now())}, nil
 	}
 	if m := match("POST", onStatuses); m != nil {
-		return f.build(m[1], r)
+		return f.build(m[1], me, r)
 	}
 	for _, on := range []*regexp.Regexp{onPull, onComments, onComment, onCommits} {
 		m := on.FindStringSubmatch(path)
@@ -568,7 +571,9 @@ func (f *fake) change(p *pull, id string, me user, r *http.Request) (int, any, e
 	return 200, f.note(p, n), nil
 }
 
-func (f *fake) build(commit string, r *http.Request) (int, any, error) {
+// build keeps one status of each key. Only its author overwrites one
+// (https://developer.atlassian.com/cloud/bitbucket/bitbucket-api-changes-commit-status/).
+func (f *fake) build(commit string, me user, r *http.Request) (int, any, error) {
 	var in struct{ Key, Name, State, URL, Description string }
 	if err := decode(r, &in); err != nil {
 		return 0, nil, err
@@ -588,9 +593,12 @@ func (f *fake) build(commit string, r *http.Request) (int, any, error) {
 	i := slices.IndexFunc(f.statuses[commit], func(s *status) bool { return s.key == in.Key })
 	if i < 0 {
 		i = len(f.statuses[commit])
-		f.statuses[commit] = append(f.statuses[commit], nil)
+		f.statuses[commit] = append(f.statuses[commit], &status{by: me})
 	}
-	f.statuses[commit][i] = &status{in.Key, in.Name, in.State, in.URL, in.Description}
+	if f.statuses[commit][i].by != me {
+		return 0, nil, &refusal{status: 403, message: "You are not the author of this status."}
+	}
+	f.statuses[commit][i] = &status{in.Key, in.Name, in.State, in.URL, in.Description, me}
 	return 201, obj{"type": "build", "key": in.Key, "name": in.Name, "state": in.State, "url": in.URL, "description": in.Description, "created_on": stamp(time.Now())}, nil
 }
 

@@ -125,20 +125,24 @@ func (p people) written(id string, ours bool) (out []string) {
 func (p people) Notes(_ *testing.T, id string) []string    { return p.written(id, true) }
 func (p people) Comments(_ *testing.T, id string) []string { return p.written(id, false) }
 
-// Statuses tells contexts by the names that are shown, and the commit's page as no address.
 func (p people) Statuses(_ *testing.T, commit string) []plumbline.CommitStatus {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	var out []plumbline.CommitStatus
 	for _, s := range p.statuses[commit] {
-		to := plumbline.CommitStatus{Context: s.name, Description: s.text, URL: s.url}
-		to.State = map[string]plumbline.Told{"INPROGRESS": plumbline.ToldPending, "SUCCESSFUL": plumbline.ToldSuccess, "FAILED": plumbline.ToldFailure}[s.state]
-		if strings.HasSuffix(s.url, "/"+project+"/commits/"+commit) {
-			to.URL = ""
-		}
-		out = append(out, to)
+		out = append(out, toldAs(s.name, s.state, s.text, s.url, commit))
 	}
 	return out
+}
+
+// toldAs is a status in the domain's words. Its context is the name that is shown, and the commit's page is no address.
+func toldAs(name, state, text, address, commit string) plumbline.CommitStatus {
+	s := plumbline.CommitStatus{Context: name, Description: text, URL: address}
+	s.State = map[string]plumbline.Told{"INPROGRESS": plumbline.ToldPending, "SUCCESSFUL": plumbline.ToldSuccess, "FAILED": plumbline.ToldFailure}[state]
+	if strings.HasSuffix(address, "/commits/"+commit) {
+		s.URL = ""
+	}
+	return s
 }
 
 func (p people) Branch(_ *testing.T, name, _ string) {
