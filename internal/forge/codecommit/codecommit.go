@@ -169,10 +169,10 @@ func (c *Client) dial(conf Config) error {
 		return fmt.Errorf("region %s: %w", conf.Region, err)
 	}
 	endpoint, tokens := cmp.Or(conf.Endpoint, home.URI.String()), cmp.Or(conf.STSEndpoint, identity.URI.String())
-	if c.toAPI, err = newSide(endpoint, c.creds, conf.Dial); err != nil {
+	if c.toAPI, err = newSide(endpoint, speaksJSON, c.creds, conf.Dial); err != nil {
 		return err
 	}
-	if c.toSTS, err = newSide(tokens, c.creds, conf.Dial); err != nil {
+	if c.toSTS, err = newSide(tokens, speaksXML, c.creds, conf.Dial); err != nil {
 		return err
 	}
 	c.api = api.New(api.Options{Region: conf.Region, Credentials: c.creds, BaseEndpoint: &endpoint, HTTPClient: c.toAPI.http.HTTP(), Retryer: aws.NopRetryer{}})

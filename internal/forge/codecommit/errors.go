@@ -1,9 +1,13 @@
 package codecommit
 
 import (
+	"bytes"
+	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/url"
 	"strings"
@@ -17,7 +21,10 @@ import (
 )
 
 // maxAnswer is for comments, of which a page has a hundred of 10,240 characters.
-const maxAnswer = 8 << 20
+const (
+	maxAnswer  = 8 << 20
+	maxRefusal = 64 << 10
+)
 
 // side is one service of AWS, with what its refusals mean.
 type side struct {
@@ -26,7 +33,12 @@ type side struct {
 	creds *wallet
 }
 
-func newSide(endpoint string, creds *wallet, dial forge.Dial) (*side, error) {
+// newSide returns a service at an endpoint. kind is how the Content-Type of its successes begins.
+func newSide(endpoint, kind string, creds *wallet, dial forge.Dial) (*side, error) {
+	if dial.Transport == nil {
+		dial.Transport = http.DefaultTransport
+	}
+	dial.Transport = wire{dial.Transport, kind}
 	a, err := forge.NewAPI(forge.APIConfig{URL: endpoint, MaxAnswer: maxAnswer, Dial: dial})
 	if err != nil {
 		return nil, err
@@ -36,6 +48,54 @@ func newSide(endpoint string, creds *wallet, dial forge.Dial) (*side, error) {
 		return nil, err
 	}
 	return &side{http: a, host: u.Host, creds: creds}, nil
+}
+
+// The protocols of the three services: https://smithy.io/2.0/aws/protocols.
+const (
+	speaksJSON = "application/x-amz-json-"
+	speaksXML  = "text/xml"
+)
+
+// wire takes no success from anybody but AWS, since most of what is in an answer may be left out, and JSON of somebody else looks like an empty list.
+// It gives an answer that says "too many requests" the status that says so: AWS says 400 and names an exception. Whoever shares the budget sees it
+// then.
+type wire struct {
+	next http.RoundTripper
+	kind string
+}
+
+func (t wire) RoundTrip(req *http.Request) (*http.Response, error) {
+	resp, err := t.next.RoundTrip(req)
+	if err != nil {
+		return nil, err
+	}
+	if resp.StatusCode/100 == 2 {
+		if kind := resp.Header.Get("Content-Type"); resp.ContentLength != 0 && !strings.HasPrefix(kind, t.kind) {
+			_ = resp.Body.Close() // nothing in it is for us
+			return nil, fmt.Errorf("unexpected answer: %s, which is not what AWS speaks; is the endpoint right?", forge.Shorten(forge.OneLine(cmp.Or(kind, "no Content-Type")), maxMessage))
+		}
+		return resp, nil
+	}
+	b, err := io.ReadAll(io.LimitReader(resp.Body, maxRefusal))
+	if err != nil {
+		_ = resp.Body.Close() // it broke already
+		return nil, err
+	}
+	var told struct {
+		Type string `json:"__type"`
+	}
+	if json.Unmarshal(b, &told) == nil {
+		code := told.Type[strings.LastIndex(told.Type, "#")+1:] // some services put a namespace before it
+		if _, ok := retry.DefaultThrottleErrorCodes[code]; ok {
+			resp.StatusCode, resp.Status = http.StatusTooManyRequests, "429 Too Many Requests"
+		}
+	}
+	resp.Body = struct {
+		io.Reader
+		io.Closer
+	}{bytes.NewReader(b), resp.Body}
+	resp.ContentLength = int64(len(b))
+	return resp, nil
 }
 
 // Error is what AWS answered in place of a success.
@@ -116,12 +176,8 @@ func (s *side) told(operation string, resp *http.Response, told smithy.APIError)
 	if aboutSignature[code] {
 		out.Message = "" // it repeats what was signed, the session token with it
 	}
-	busy := *resp
-	if _, ok := retry.DefaultThrottleErrorCodes[code]; ok {
-		busy.StatusCode = http.StatusTooManyRequests // AWS says 400
-	}
 	var again *plumbline.Retry
-	if busy.Request != nil && errors.As(s.http.Refused(&busy, ""), &again) {
+	if resp.Request != nil && errors.As(s.http.Refused(resp, ""), &again) {
 		return &plumbline.Retry{At: again.At, Err: out}
 	}
 	return out

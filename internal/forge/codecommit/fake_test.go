@@ -47,6 +47,7 @@ type fake struct {
 	t       *testing.T
 	url     string // of the API
 	sts     string
+	handler http.Handler
 	anybody bool // a comment may be edited by all sessions of its author's role
 	page    int  // things on a page
 
@@ -104,7 +105,8 @@ func newFake(t *testing.T) *fake {
 		emojis: []string{":thumbsup:", ":thumbsdown:", ":smile:", ":confused:", ":clap:", ":eyes:"},
 	}
 	m := load(t, "codecommit-2015-04-13.json", "github.com/aws/aws-sdk-go-v2/service/codecommit")
-	srv := httptest.NewServer(m.serve(t, "codecommit", keys, f.handle))
+	f.handler = m.serve(t, "codecommit", keys, f.handle)
+	srv := httptest.NewServer(f.handler)
 	t.Cleanup(srv.Close)
 	identity := httptest.NewServer(whoami(t))
 	t.Cleanup(identity.Close)

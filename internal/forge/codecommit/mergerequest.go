@@ -3,7 +3,6 @@ package codecommit
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -84,11 +83,8 @@ func (c *Client) open(ctx context.Context) ([]string, error) {
 // listed returns a pull request as a listing shows it, nil when it is not to be shown.
 func (c *Client) listed(ctx context.Context, id string, refs map[string]string) (*plumbline.MergeRequest, error) {
 	pr, target, err := c.pullRequest(ctx, id)
-	if errors.Is(err, plumbline.ErrNotFound) {
-		return nil, nil // it went between the two requests
-	}
 	if err != nil {
-		return nil, err
+		return nil, err // not found is no exception: CodeCommit deletes no pull request
 	}
 	mr, err := c.mergeRequest(pr, target)
 	if err != nil || mr.State != plumbline.MROpen {

@@ -2,7 +2,6 @@ package codecommit
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -50,9 +49,6 @@ func (c *Client) find(ctx context.Context, source, target string) (*types.PullRe
 			continue
 		}
 		pr, t, err := c.pullRequest(ctx, id)
-		if errors.Is(err, plumbline.ErrNotFound) {
-			continue
-		}
 		if err != nil {
 			return nil, nil, err
 		}

@@ -63,7 +63,7 @@ func NewQueue(c QueueConfig) (*Queue, error) {
 		c.Wait = c.Timeout / 2
 	}
 	endpoint, creds := u.Scheme+"://"+u.Host, newWallet(c.Credentials)
-	s, err := newSide(endpoint, creds, c.Dial)
+	s, err := newSide(endpoint, speaksJSON, creds, c.Dial)
 	if err != nil {
 		return nil, fmt.Errorf("queue %s: %w", u.Path, err)
 	}
