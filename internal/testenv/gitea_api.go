@@ -90,18 +90,20 @@ func (g *GiteaServer) CreateRepo(t testing.TB, name string) *GiteaRepo {
 	t.Helper()
 	g.Call(t, g.AdminToken, "POST", "/user/repos", map[string]any{"name": name, "private": true, "default_branch": "main"}, nil)
 	t.Cleanup(func() { g.Call(t, g.AdminToken, "DELETE", "/repos/"+g.AdminUser+"/"+name, nil, nil) })
+	r := g.Repo(t, g.AdminUser+"/"+name)
+	r.AddCollaborator(t, g.BotUser)
+	return r
+}
+
+// Repo returns a repository that exists already and that the owner of AdminToken may write to. AdminUser is that person.
+func (g *GiteaServer) Repo(t testing.TB, project string) *GiteaRepo {
+	t.Helper()
 	u, err := url.Parse(g.URL)
 	if err != nil {
 		t.Fatal(err)
 	}
 	u.User = url.UserPassword(g.AdminUser, g.AdminToken)
-	r := &GiteaRepo{
-		Project:  g.AdminUser + "/" + name,
-		CloneURL: u.JoinPath(g.AdminUser, name+".git").String(),
-		server:   g,
-	}
-	r.AddCollaborator(t, g.BotUser)
-	return r
+	return &GiteaRepo{Project: project, CloneURL: u.JoinPath(project + ".git").String(), server: g}
 }
 
 // CreateUser adds a person until the test ends and returns a token that acts as them, with the scopes of the bot's.
@@ -153,9 +155,7 @@ func (r *GiteaRepo) Push(t testing.TB, c Change) (commit string) {
 		if b.Commit.ID != commit {
 			return false
 		}
-		var open []GiteaPull
-		r.call(t, "GET", "/pulls?state=open&limit=50", nil, &open)
-		for _, p := range open {
+		for _, p := range r.OpenPulls(t) {
 			if p.Head.Ref == branch && p.Head.SHA != commit {
 				return false
 			}
@@ -163,6 +163,24 @@ func (r *GiteaRepo) Push(t testing.TB, c Change) (commit string) {
 		return true
 	})
 	return commit
+}
+
+// DropBranch deletes a branch, if it is there.
+func (r *GiteaRepo) DropBranch(t testing.TB, name string) {
+	t.Helper()
+	path := "/repos/" + r.Project + "/branches/" + url.PathEscape(name)
+	status, answer, err := r.server.do(token(r.server.AdminToken), "DELETE", path, nil)
+	if err != nil || (status/100 != 2 && status != http.StatusNotFound) {
+		t.Errorf("DELETE %s: %d %s %v", path, status, answer, err)
+	}
+}
+
+// OpenPulls returns the open pull requests, at most 50.
+func (r *GiteaRepo) OpenPulls(t testing.TB) []GiteaPull {
+	t.Helper()
+	var open []GiteaPull
+	r.call(t, "GET", "/pulls?state=open&limit=50", nil, &open)
+	return open
 }
 
 // OpenPull opens a pull request as the administrator.
@@ -260,6 +278,12 @@ func (r *GiteaRepo) OpenIssue(t testing.TB, token, title, body string) GiteaIssu
 	var i GiteaIssue
 	r.server.Call(t, token, "POST", "/repos/"+r.Project+"/issues", map[string]any{"title": title, "body": body}, &i)
 	return i
+}
+
+// CloseIssue closes an issue.
+func (r *GiteaRepo) CloseIssue(t testing.TB, number int64) {
+	t.Helper()
+	r.call(t, "PATCH", fmt.Sprintf("/issues/%d", number), map[string]any{"state": "closed"}, nil)
 }
 
 // Review reviews the head of a pull request as the owner of the token. The event is "APPROVED", "REQUEST_CHANGES" or "COMMENT".

@@ -36,6 +36,8 @@ type people struct {
 	dev    string            // token of somebody
 	remote string            // as the adapter says, with the bot's token
 	branch map[string]string // by merge request
+	suffix string            // of branches, on a server that keeps them
+	before int64             // issues up to this number are not of this test
 }
 
 var repos atomic.Int64
@@ -45,14 +47,19 @@ func newPeople(t *testing.T, g *testenv.GiteaServer) *people {
 	p := &people{g: g, repo: g.CreateRepo(t, name), branch: map[string]string{}}
 	p.repo.Push(t, testenv.Change{Files: map[string]string{"main.tf": "# nothing\n"}})
 	p.repo.Push(t, testenv.Change{Branch: "env/production", From: "main", Message: "production"})
-	raw, user := p.client(t, g.BotToken).Remote()
+	p.connect(t)
+	return p
+}
+
+// connect says where the remote is, as the adapter says.
+func (p *people) connect(t *testing.T) {
+	raw, user := p.client(t, p.g.BotToken).Remote()
 	u, err := url.Parse(raw)
 	if err != nil {
 		t.Fatal(err)
 	}
-	u.User = url.UserPassword(user, g.BotToken)
+	u.User = url.UserPassword(user, p.g.BotToken)
 	p.remote = u.String()
-	return p
 }
 
 func (p *people) client(t *testing.T, token string) *gitea.Client {
@@ -64,9 +71,10 @@ func (p *people) client(t *testing.T, token string) *gitea.Client {
 }
 
 func (p *people) OpenMR(t *testing.T, name, target, title string) string {
-	p.repo.Push(t, testenv.Change{Branch: "feature/" + name, From: target, Files: map[string]string{"a.tf": "# " + name}})
-	id := strconv.FormatInt(p.repo.OpenPull(t, "feature/"+name, target, title).Number, 10)
-	p.branch[id] = "feature/" + name
+	branch := "feature/" + name + p.suffix
+	p.repo.Push(t, testenv.Change{Branch: branch, From: target, Files: map[string]string{"a.tf": "# " + branch}})
+	id := strconv.FormatInt(p.repo.OpenPull(t, branch, target, title).Number, 10)
+	p.branch[id] = branch
 	return id
 }
 
@@ -149,7 +157,7 @@ func (p *people) Reactions(t *testing.T, _, comment string) []plumbline.Reaction
 func (p *people) Issues(t *testing.T) []forgetest.Issue {
 	var out []forgetest.Issue
 	for _, one := range p.repo.Issues(t) {
-		if one.User.Login != p.g.BotUser {
+		if one.User.Login != p.g.BotUser || one.Number <= p.before {
 			continue
 		}
 		issue := forgetest.Issue{Title: one.Title, Body: one.Body, Open: one.State == "open"}

@@ -14,16 +14,22 @@ import (
 	"github.com/plumbline/plumbline/internal/testenv"
 )
 
-func TestFaultsOnGitea(t *testing.T) {
+func TestFaultsOnGitea(t *testing.T) { forgetest.Faults(t, between(t)) }
+
+func TestCostOnGitea(t *testing.T) { forgetest.Cost(t, between(t), forgetest.Unnamed) }
+
+// between returns a repository on a real Gitea that something can be put in front of.
+func between(t *testing.T) forgetest.FaultFixture {
 	g := testenv.Gitea(t)
 	p := newPeople(t, g)
-	p.dev = g.CreateUser(t, "faults-dev")
-	p.repo.AddCollaborator(t, "faults-dev")
+	name := p.repo.Project[len(g.AdminUser)+1:] + "-dev"
+	p.dev = g.CreateUser(t, name)
+	p.repo.AddCollaborator(t, name)
 	server, err := url.Parse(g.URL)
 	if err != nil {
 		t.Fatal(err)
 	}
-	forgetest.Faults(t, forgetest.FaultFixture{
+	return forgetest.FaultFixture{
 		Open: func(t *testing.T, url string, dial forge.Dial) forge.Client {
 			c, err := gitea.New(gitea.Config{URL: url, Project: p.repo.Project, Token: plumbline.NewSecret(g.BotToken), Dial: dial})
 			if err != nil {
@@ -37,5 +43,5 @@ func TestFaultsOnGitea(t *testing.T) {
 		},
 		Secret: g.BotToken,
 		People: p,
-	})
+	}
 }
