@@ -192,10 +192,10 @@ func (a *account) name() string {
 
 // address returns the page of something, if it has one.
 func (l links) address() string {
-	if l.HTML == nil || !(strings.HasPrefix(l.HTML.Href, "https://") || strings.HasPrefix(l.HTML.Href, "http://")) {
-		return ""
+	if l.HTML != nil && (strings.HasPrefix(l.HTML.Href, "https://") || strings.HasPrefix(l.HTML.Href, "http://")) {
+		return l.HTML.Href
 	}
-	return l.HTML.Href
+	return ""
 }
 
 // MergeRequests lists the open pull requests. More than 5,000 are an error. One that moves between two pages while they are read can be
@@ -435,6 +435,7 @@ func (c *Client) learn(short, full string) bool {
 
 // OpenMergeRequest opens a pull request, or changes the one that is open for these branches. Bitbucket has no labels.
 func (c *Client) OpenMergeRequest(ctx context.Context, p forge.Proposal) (plumbline.MergeRequest, error) {
+	ctx = forge.Urgent(ctx)
 	p.Title = forge.Shorten(forge.OneLine(p.Title), titleLimit)
 	prs, err := c.open(ctx)
 	if err != nil {

@@ -54,6 +54,7 @@ func (c *Client) UpsertNote(ctx context.Context, mr plumbline.MergeRequest, mark
 	if err != nil {
 		return err
 	}
+	ctx = forge.Urgent(ctx)
 	me, err := c.me(ctx)
 	if err != nil {
 		return err
