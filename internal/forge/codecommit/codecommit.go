@@ -182,7 +182,7 @@ func (c *Client) dial(conf Config) error {
 	if err != nil || c.git.Host == "" || (c.git.Scheme != "https" && c.git.Scheme != "http") || c.git.User != nil || c.git.RawQuery != "" || c.git.Fragment != "" {
 		return fmt.Errorf("the endpoint for Git must be https:// or http:// with a host, and no user in it: %w", plumbline.ErrInvalid)
 	}
-	c.git = c.git.JoinPath("v1", "repos", conf.Project)
+	c.git.Path += "/v1/repos/" + conf.Project // whose name needs no escaping
 	c.console = strings.TrimRight(cmp.Or(conf.Console, consoleOf(conf.Region)), "/")
 	return nil
 }
