@@ -38,8 +38,20 @@ type telling struct {
 	commit  string
 	all     []plumbline.CommitStatus
 	noted   []pending
-	// over says how a status ends that is not among all: what State and Why are. An empty State leaves it to those who still tell of it.
-	over func(p pending) (plumbline.Told, string, error)
+	over    func(p pending) (verdict, error) // on what is noted and not among all
+}
+
+// verdict is what becomes of a status that its subject does not tell of any more. The empty one leaves it as it is.
+type verdict struct {
+	state plumbline.Told
+	why   string
+	other *other
+}
+
+// other is somebody else who tells of a status of the same context on the same commit.
+type other struct {
+	subject string
+	status  plumbline.CommitStatus
 }
 
 func (t telling) tells(p pending) bool {
@@ -78,16 +90,19 @@ func (r *Reporter) before(ctx context.Context, t telling) (noted []pending, did 
 		if t.tells(p) {
 			p.State, p.Why = "", ""
 		} else if p.State == "" {
-			state, why, err := t.over(p)
+			v, err := t.over(p)
 			if err != nil {
 				return nil, false, err
 			}
-			if state == noLonger {
+			if v.other != nil {
+				if err := r.leave(ctx, t.subject, p, *v.other); err != nil {
+					return nil, false, err
+				}
 				changed = true
 				continue
 			}
-			p.State, p.Why = state, why
-			changed = changed || state != ""
+			p.State, p.Why = v.state, v.why
+			changed = changed || v.state != ""
 		}
 		if p.State != "" {
 			ended = append(ended, p)
@@ -140,55 +155,76 @@ func (r *Reporter) after(ctx context.Context, t telling, noted []pending) error 
 	return r.note(ctx, t.subject, left)
 }
 
-// noLonger is how a status ends that somebody else tells of on the same commit.
-const noLonger plumbline.Told = "somebody else's"
+// leave leaves a status to somebody else: when it is pending, to be ended, else as they told it before ours stood in its place.
+func (r *Reporter) leave(ctx context.Context, subject string, p pending, to other) error {
+	if to.status.State != plumbline.ToldPending {
+		_, err := r.tellStatuses(ctx, subject, p.Commit, []plumbline.CommitStatus{to.status})
+		if gone(err) {
+			return nil
+		}
+		return err
+	}
+	theirs, err := r.noted(ctx, to.subject)
+	if err != nil || slices.Contains(theirs, p) {
+		return err
+	}
+	return r.note(ctx, to.subject, append(theirs, p))
+}
 
-// overMR says how a status of a merge request ends that is not told of any more.
-func (r *Reporter) overMR(ctx context.Context, v view) func(p pending) (plumbline.Told, string, error) {
-	others := map[string][]string{} // contexts by commit
-	return func(p pending) (plumbline.Told, string, error) {
-		contexts, ok := others[p.Commit]
+// overMR says what becomes of the statuses of a merge request that it does not tell of any more.
+func (r *Reporter) overMR(ctx context.Context, v view) func(p pending) (verdict, error) {
+	known := map[string]map[string]other{} // by commit
+	return func(p pending) (verdict, error) {
+		others, ok := known[p.Commit]
 		if !ok {
 			var err error
-			if contexts, err = r.othersOn(ctx, p.Commit, v.MR.ID); err != nil {
-				return "", "", err
+			if others, err = r.othersOn(ctx, p.Commit, v.MR.ID); err != nil {
+				return verdict{}, err
 			}
-			others[p.Commit] = contexts
+			known[p.Commit] = others
+		}
+		if o, ok := others[p.Context]; ok {
+			return verdict{other: &o}, nil
 		}
 		switch mr := v.MR; {
-		case slices.Contains(contexts, p.Context):
-			return noLonger, "", nil
 		case mr.State == plumbline.MRMerged:
-			return plumbline.ToldError, "Merged before it was planned.", nil
+			return verdict{state: plumbline.ToldError, why: "Merged before it was planned."}, nil
 		case mr.State != plumbline.MROpen:
-			return plumbline.ToldError, "Closed before it was planned.", nil
+			return verdict{state: plumbline.ToldError, why: "Closed before it was planned."}, nil
 		case p.Commit != mr.Head:
-			return plumbline.ToldError, "Superseded by " + plumbline.Short(mr.Head) + ".", nil
+			return verdict{state: plumbline.ToldError, why: "Superseded by " + plumbline.Short(mr.Head) + "."}, nil
 		case mr.Skipped != "" || mr.Conflict:
-			return plumbline.ToldError, "Not planned any more.", nil
+			return verdict{state: plumbline.ToldError, why: "Not planned any more."}, nil
 		}
-		// Its stack is not touched any more, or there are so many now that they have one together.
-		return plumbline.ToldSuccess, "Has no status of its own any more.", nil
+		return verdict{state: plumbline.ToldSuccess, why: noneOfItsOwn}, nil
 	}
 }
+
+// noneOfItsOwn is said where a stack is not touched any more, or where there are so many that they have a status together.
+const noneOfItsOwn = "Has no status of its own any more."
 
 // overBranch says the same of a commit of a branch. Other commits end by themselves: their runs are told of like this one's. So does what
 // belongs to environments of which nothing is known here.
-func overBranch(commit string, runs []plumbline.Run) func(p pending) (plumbline.Told, string, error) {
-	return func(p pending) (plumbline.Told, string, error) {
+func overBranch(commit string, runs []plumbline.Run) func(p pending) (verdict, error) {
+	return func(p pending) (verdict, error) {
 		if p.Commit == commit && slices.ContainsFunc(runs, func(run plumbline.Run) bool {
 			return strings.HasPrefix(p.Context+"/", "plumbline/"+run.Stack.Environment+"/")
 		}) {
-			return plumbline.ToldSuccess, "Has no status of its own any more.", nil
+			return verdict{state: plumbline.ToldSuccess, why: noneOfItsOwn}, nil
 		}
-		return "", "", nil
+		return verdict{}, nil
 	}
 }
 
-// othersOn are the contexts that are told of on a commit by others than a merge request: by those with the same head, and by deployments.
-func (r *Reporter) othersOn(ctx context.Context, commit, id string) ([]string, error) {
+// othersOn are the statuses that others than a merge request tell of on a commit, by context: those with the same head, and deployments.
+func (r *Reporter) othersOn(ctx context.Context, commit, id string) (map[string]other, error) {
 	repo := r.c.Repository.Name
-	var all []plumbline.CommitStatus
+	others := map[string]other{}
+	add := func(subject string, all []plumbline.CommitStatus) {
+		for _, s := range all {
+			others[s.Context] = other{subject, s}
+		}
+	}
 	open, err := r.c.Ledger.MergeRequests(ctx, repo, plumbline.MROpen)
 	if err != nil {
 		return nil, err
@@ -201,7 +237,7 @@ func (r *Reporter) othersOn(ctx context.Context, commit, id string) ([]string, e
 		if err != nil {
 			return nil, err
 		}
-		all = append(all, v.statuses("")...)
+		add(subjectMR(mr.ID), v.statuses(r.c.PublicURL))
 	}
 	f := flush{Reporter: r, deployments: map[string][]plumbline.Deployment{}}
 	for _, branch := range r.c.Repository.Branches() {
@@ -219,15 +255,11 @@ func (r *Reporter) othersOn(ctx context.Context, commit, id string) ([]string, e
 				return nil, err
 			}
 			if len(runs) > 0 {
-				all = append(all, statuses(runs, "")...)
+				add("branch "+branch, statuses(runs, r.c.PublicURL))
 			}
 		}
 	}
-	var contexts []string
-	for _, s := range all {
-		contexts = append(contexts, s.Context)
-	}
-	return contexts, nil
+	return others, nil
 }
 
 // gone reports whether an error will be the same next time: the note's merge request or the commit is not there any more.

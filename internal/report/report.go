@@ -411,7 +411,7 @@ type batcher interface {
 
 // statuses tells what is new of a subject's statuses, and ends those that are not among them any more. A subject is not a commit: what was
 // told would be kept for each commit forever.
-func (r *Reporter) statuses(ctx context.Context, subject, commit string, all []plumbline.CommitStatus, over func(p pending) (plumbline.Told, string, error)) (bool, error) {
+func (r *Reporter) statuses(ctx context.Context, subject, commit string, all []plumbline.CommitStatus, over func(p pending) (verdict, error)) (bool, error) {
 	noted, err := r.noted(ctx, subject)
 	if err != nil {
 		return false, err
@@ -545,11 +545,11 @@ func (r *Reporter) statusesOf(v view, t telling) ([]plumbline.CommitStatus, erro
 		if i < 0 {
 			continue
 		}
-		state, _, err := t.over(t.noted[i])
+		verdict, err := t.over(t.noted[i])
 		if err != nil {
 			return nil, err
 		}
-		if state != noLonger {
+		if verdict.other == nil {
 			out = append(out, s)
 		}
 	}
