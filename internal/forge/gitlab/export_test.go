@@ -1,6 +1,10 @@
 package gitlab
 
-import api "gitlab.com/gitlab-org/api/client-go/v2"
+import (
+	api "gitlab.com/gitlab-org/api/client-go/v2"
+
+	"github.com/plumbline/plumbline/internal/plumbline"
+)
 
 // SetPageSize makes pages small enough for a test to have several.
 func (c *Client) SetPageSize(n int64) { c.limit = n }
@@ -9,9 +13,8 @@ func (c *Client) SetPageSize(n int64) { c.limit = n }
 const MaxPages = maxPages
 
 // MergeRequestOf translates.
-func MergeRequestOf(one *api.BasicMergeRequest) (head, id string, err error) {
-	mr, err := mergeRequest(one)
-	return mr.Head, mr.ID, err
+func MergeRequestOf(one *api.BasicMergeRequest) (plumbline.MergeRequest, error) {
+	return mergeRequest(one)
 }
 
 // Text is a body as GitLab keeps it.

@@ -134,7 +134,7 @@ func (c *Client) FindRemote(ctx context.Context) (url, username string, err erro
 		return url, username, nil
 	}
 	p, resp, err := c.gl.Projects.GetProject(c.project, nil, api.WithContext(ctx))
-	if err := c.check(resp, err); err != nil {
+	if err := some(p, c.check(resp, err)); err != nil {
 		return "", "", err
 	}
 	if !projectPath.MatchString(p.PathWithNamespace) {
@@ -170,6 +170,14 @@ func (c *Client) check(resp *api.Response, err error) error {
 		message = refusal.Message
 	}
 	return c.api.Refused(resp.Response, message)
+}
+
+// some is what check says, and an error for a null, which the library returns as nil.
+func some[T any](v *T, err error) error {
+	if err == nil && v == nil {
+		return unexpected("null")
+	}
+	return err
 }
 
 func bare(address string) string {
@@ -241,12 +249,18 @@ func (c *Client) MergeRequests(ctx context.Context, refs map[string]string) ([]p
 	return out, nil
 }
 
-// open lists open merge requests to the project.
+// open lists open merge requests to the project. The library's own method panics where a list has a null in it.
 func (c *Client) open(ctx context.Context, o api.ListProjectMergeRequestsOptions) ([]*api.BasicMergeRequest, error) {
 	o.State, o.Scope, o.OrderBy, o.Sort = new("opened"), new("all"), new("created_at"), new("asc")
 	return list(c, func(l api.ListOptions) ([]*api.BasicMergeRequest, *api.Response, error) {
 		o.ListOptions = l
-		return c.gl.MergeRequests.ListProjectMergeRequests(c.project, &o, api.WithContext(ctx))
+		req, err := c.gl.NewRequest("GET", "projects/"+api.PathEscape(c.project)+"/merge_requests", &o, []api.RequestOptionFunc{api.WithContext(ctx)})
+		if err != nil {
+			return nil, nil, err
+		}
+		var all []*api.BasicMergeRequest
+		resp, err := c.gl.Do(req, &all)
+		return all, resp, err
 	}, nil)
 }
 
@@ -258,7 +272,7 @@ func (c *Client) MergeRequest(ctx context.Context, id string) (plumbline.MergeRe
 		return plumbline.MergeRequest{}, err
 	}
 	one, resp, err := c.gl.MergeRequests.GetMergeRequest(c.project, iid, nil, api.WithContext(ctx))
-	if err := c.check(resp, err); err != nil {
+	if err := some(one, c.check(resp, err)); err != nil {
 		return plumbline.MergeRequest{}, err
 	}
 	mr, err := mergeRequest(&one.BasicMergeRequest)
@@ -293,7 +307,7 @@ func hidden(err error) bool {
 // approvals returns the names of those who approved. Whether a push takes approvals back is a setting of the project.
 func (c *Client) approvals(ctx context.Context, iid int64) ([]string, error) {
 	a, resp, err := c.gl.MergeRequests.GetMergeRequestApprovals(c.project, iid, api.WithContext(ctx))
-	if err := c.check(resp, err); err != nil {
+	if err := some(a, c.check(resp, err)); err != nil {
 		if hidden(err) {
 			return nil, nil
 		}
@@ -393,7 +407,7 @@ func (c *Client) me(ctx context.Context) (int64, error) {
 		return id, nil
 	}
 	u, resp, err := c.gl.Users.CurrentUser(api.WithContext(ctx))
-	if err := c.check(resp, err); err != nil {
+	if err := some(u, c.check(resp, err)); err != nil {
 		return 0, err
 	}
 	if u.ID < 1 {

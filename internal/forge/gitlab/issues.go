@@ -125,7 +125,7 @@ func (c *Client) OpenMergeRequest(ctx context.Context, p forge.Proposal) (plumbl
 		}
 		o := &api.CreateMergeRequestOptions{Title: &title, Description: &body, SourceBranch: &p.Source, TargetBranch: &p.Target, Labels: labelsOf(p.Labels)}
 		made, resp, err := c.gl.MergeRequests.CreateMergeRequest(c.project, o, api.WithContext(ctx))
-		if err := c.check(resp, err); err != nil {
+		if err := some(made, c.check(resp, err)); err != nil {
 			return plumbline.MergeRequest{}, err
 		}
 		return mergeRequest(&made.BasicMergeRequest)
@@ -139,7 +139,7 @@ func (c *Client) OpenMergeRequest(ctx context.Context, p forge.Proposal) (plumbl
 	}
 	o := &api.UpdateMergeRequestOptions{Title: &title, Description: &body, AddLabels: labelsOf(missing)}
 	changed, resp, err := c.gl.MergeRequests.UpdateMergeRequest(c.project, one.IID, o, api.WithContext(ctx))
-	if err := c.check(resp, err); err != nil {
+	if err := some(changed, c.check(resp, err)); err != nil {
 		return plumbline.MergeRequest{}, err
 	}
 	return mergeRequest(&changed.BasicMergeRequest)

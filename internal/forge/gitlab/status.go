@@ -153,7 +153,7 @@ func (c *Client) ref(ctx context.Context, commit string) (*string, error) {
 		return nil, nil
 	}
 	it, resp, err := c.gl.Commits.GetCommit(c.project, commit, &api.GetCommitOptions{Stats: new(false)}, api.WithContext(ctx))
-	if err := c.check(resp, err); err != nil {
+	if err := some(it, c.check(resp, err)); err != nil {
 		return nil, err
 	}
 	if it.LastPipeline != nil {
