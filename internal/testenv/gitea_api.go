@@ -230,6 +230,12 @@ func (r *GiteaRepo) Merge(t testing.TB, number int64) (commit string) {
 	return r.Pull(t, number).MergeCommitSHA
 }
 
+// AwaitMergeable waits until Gitea calls the pull request mergeable, or does not.
+func (r *GiteaRepo) AwaitMergeable(t testing.TB, number int64, want bool) {
+	t.Helper()
+	r.await(t, fmt.Sprintf("calls pull request %d mergeable: %t", number, want), func() bool { return r.Pull(t, number).Mergeable == want })
+}
+
 // Close closes the pull request without merging it.
 func (r *GiteaRepo) Close(t testing.TB, number int64) {
 	t.Helper()

@@ -8,7 +8,9 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
+	"github.com/plumbline/plumbline/internal/forge"
 	"github.com/plumbline/plumbline/internal/forge/forgetest"
 	"github.com/plumbline/plumbline/internal/forge/gitea"
 	"github.com/plumbline/plumbline/internal/plumbline"
@@ -225,6 +227,120 @@ func TestForksAndDrafts(t *testing.T) {
 		if fetched := testenv.Git(t, dir, "rev-parse", "FETCH_HEAD"); fetched != mr.Head {
 			t.Errorf("%s of %q is %s, not %s", mr.HeadRef, mr.Title, fetched, mr.Head)
 		}
+	}
+}
+
+// TestReviews: who may write approves, who may only read does not; a push takes it back, and a comment on a line is no comment.
+func TestReviews(t *testing.T) {
+	g := testenv.Gitea(t)
+	p := newPeople(t, g)
+	c := p.client(t, g.BotToken)
+	name := strings.TrimPrefix(p.repo.Project, g.AdminUser+"/")
+	writer, reader := g.CreateUser(t, name+"-writer"), g.CreateUser(t, name+"-reader")
+	p.repo.AddCollaborator(t, name+"-writer")
+	g.Call(t, g.AdminToken, "PUT", "/repos/"+p.repo.Project+"/collaborators/"+name+"-reader", map[string]any{"permission": "read"}, nil)
+	id := p.OpenMR(t, "x", "main", "change")
+	approved := func(when string, want ...string) {
+		t.Helper()
+		mr, err := c.MergeRequest(t.Context(), id)
+		if err != nil || !slices.Equal(mr.ApprovedBy, want) {
+			t.Errorf("%s: %q, %v", when, mr.ApprovedBy, err)
+		}
+	}
+	approved("at first")
+	p.repo.Review(t, reader, number(t, id), "APPROVED")
+	approved("by a reader")
+	p.repo.Review(t, writer, number(t, id), "APPROVED")
+	approved("by a writer", name+"-writer")
+	p.repo.Review(t, writer, number(t, id), "COMMENT")
+	approved("commented since", name+"-writer")
+	p.repo.Review(t, writer, number(t, id), "REQUEST_CHANGES")
+	approved("changed their mind")
+	review := p.repo.Review(t, writer, number(t, id), "APPROVED")
+	approved("and back", name+"-writer")
+	g.Call(t, g.AdminToken, "POST", fmt.Sprintf("/repos/%s/pulls/%s/reviews/%d/dismissals", p.repo.Project, id, review), map[string]any{"message": "no"}, nil)
+	approved("dismissed")
+	p.repo.Review(t, writer, number(t, id), "APPROVED")
+	approved("once more", name+"-writer")
+	p.Push(t, id) // an empty commit: Gitea keeps the approval
+	approved("of an earlier head")
+
+	g.Call(t, writer, "POST", fmt.Sprintf("/repos/%s/pulls/%s/reviews", p.repo.Project, id), map[string]any{
+		"event": "COMMENT", "body": "plumbline approve", "comments": []map[string]any{{"path": "a.tf", "body": "plumbline approve", "new_position": 1}},
+	}, nil)
+	if got, err := c.Comments(t.Context(), plumbline.MergeRequest{ID: id}, time.Time{}); err != nil || len(got) != 0 {
+		t.Errorf("reviews are taken for comments: %+v, %v", got, err)
+	}
+}
+
+// TestConflictsOnGitea: what is not mergeable yet is no conflict, what is not a minute later is one.
+func TestConflictsOnGitea(t *testing.T) {
+	g := testenv.Gitea(t)
+	p := newPeople(t, g)
+	later := time.Now()
+	c, err := gitea.New(gitea.Config{
+		URL: g.URL, Project: p.repo.Project, Token: plumbline.NewSecret(g.BotToken), Dial: forge.Dial{Now: func() time.Time { return later }},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	get := func(id string) plumbline.MergeRequest {
+		t.Helper()
+		mr, err := c.MergeRequest(t.Context(), id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return mr
+	}
+	clean := p.OpenMR(t, "clean", "env/production", "clean")
+	broken := p.OpenMR(t, "broken", "main", "broken")
+	p.repo.AwaitMergeable(t, number(t, clean), true)
+	p.repo.AwaitMergeable(t, number(t, broken), true)
+	p.repo.Push(t, testenv.Change{Files: map[string]string{"a.tf": "# of somebody else, in the same place"}})
+	p.repo.AwaitMergeable(t, number(t, broken), false)
+	for range 2 {
+		if get(broken).Conflicts {
+			t.Error("a conflict before Gitea had the time to look")
+		}
+		get(clean)
+		later = later.Add(30 * time.Second)
+	}
+	if !get(broken).Conflicts {
+		t.Error("no conflict, a minute later")
+	}
+	if get(clean).Conflicts {
+		t.Error("a conflict where there is none")
+	}
+}
+
+// TestLabelsOnGitea: labels are found or made; what people added stays; who may not make one still opens issues.
+func TestLabelsOnGitea(t *testing.T) {
+	g := testenv.Gitea(t)
+	p := newPeople(t, g)
+	c := p.client(t, g.BotToken)
+	p.Branch(t, "promote", "main")
+	want := forge.Proposal{Source: "promote", Target: "main", Title: "Promote", Labels: []string{"promotion"}, Draft: true}
+	mr, err := c.OpenMergeRequest(t.Context(), want)
+	if err != nil || !mr.Draft || !slices.Equal(mr.Labels, want.Labels) {
+		t.Fatalf("opened: %+v, %v", mr, err)
+	}
+	g.Call(t, g.AdminToken, "POST", "/repos/"+p.repo.Project+"/labels", map[string]any{"name": "urgent", "color": "#ff0000"}, nil)
+	g.Call(t, g.AdminToken, "POST", "/repos/"+p.repo.Project+"/issues/"+mr.ID+"/labels", map[string]any{"labels": []string{"urgent"}}, nil)
+	g.Call(t, g.AdminToken, "PATCH", "/repos/"+p.repo.Project+"/pulls/"+mr.ID, map[string]any{"title": "Promote"}, nil)
+	want.Title, want.Labels = "Promote more", []string{"promotion", "infra"}
+	if mr, err = c.OpenMergeRequest(t.Context(), want); err != nil || mr.Draft || mr.Title != "Promote more" || !slices.Equal(mr.Labels, []string{"infra", "promotion", "urgent"}) {
+		t.Errorf("when somebody called it ready: %+v, %v", mr, err)
+	}
+
+	name := strings.TrimPrefix(p.repo.Project, g.AdminUser+"/") + "-reader"
+	token := g.CreateUser(t, name)
+	g.Call(t, g.AdminToken, "PUT", "/repos/"+p.repo.Project+"/collaborators/"+name, map[string]any{"permission": "read"}, nil)
+	if _, err := p.client(t, token).UpsertIssue(t.Context(), "m", "Drift", "m", []string{"urgent", "new"}); err != nil {
+		t.Error(err)
+	}
+	issues := p.repo.Issues(t)
+	if len(issues) != 1 || len(issues[0].Labels) != 0 {
+		t.Errorf("of somebody who may not label: %+v", issues)
 	}
 }
 
