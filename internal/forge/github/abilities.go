@@ -64,6 +64,7 @@ func (c *Client) React(ctx context.Context, _ plumbline.MergeRequest, comment st
 	if sign == "" {
 		return fmt.Errorf("reaction %q: %w", r, plumbline.ErrInvalid)
 	}
+	ctx = forge.Urgent(ctx)
 	me, err := c.me(ctx)
 	if err != nil {
 		return err
@@ -108,7 +109,7 @@ func (c *Client) UpsertIssue(ctx context.Context, marker, title, body string, la
 	if err := forge.CheckNote(marker, body, noteLimit); err != nil {
 		return "", err
 	}
-	title = forge.Shorten(forge.OneLine(title), titleLimit)
+	ctx, title = forge.Urgent(ctx), forge.Shorten(forge.OneLine(title), titleLimit)
 	ours, err := c.issues(ctx, marker)
 	if err != nil {
 		return "", err
@@ -166,6 +167,7 @@ func withLabels(there []*api.Label, wanted []string) []string {
 
 // CloseIssue closes the open issues of ours that carry marker.
 func (c *Client) CloseIssue(ctx context.Context, marker string) error {
+	ctx = forge.Urgent(ctx)
 	ours, err := c.issues(ctx, marker)
 	if err != nil {
 		return err
@@ -221,7 +223,7 @@ func byNumber(issues []*api.Issue) []*api.Issue {
 
 // OpenMergeRequest opens a pull request, or brings the one that is open for these branches up to date.
 func (c *Client) OpenMergeRequest(ctx context.Context, p forge.Proposal) (plumbline.MergeRequest, error) {
-	p.Title = forge.Shorten(forge.OneLine(p.Title), titleLimit)
+	ctx, p.Title = forge.Urgent(ctx), forge.Shorten(forge.OneLine(p.Title), titleLimit)
 	pr, err := c.proposed(ctx, p)
 	if err != nil {
 		return plumbline.MergeRequest{}, err
@@ -313,7 +315,7 @@ func (c *Client) SetDeployment(ctx context.Context, d forge.Deployment) error {
 	if state == "" {
 		return fmt.Errorf("deployment %q: %w", d.State, plumbline.ErrInvalid)
 	}
-	d.Description = forge.Shorten(forge.OneLine(d.Description), descriptionLimit)
+	ctx, d.Description = forge.Urgent(ctx), forge.Shorten(forge.OneLine(d.Description), descriptionLimit)
 	newest, err := c.deployment(ctx, d)
 	if err != nil {
 		return err
@@ -409,6 +411,7 @@ func (c *Client) SetCheck(ctx context.Context, commit string, check forge.Check)
 	if err := isCommit(commit); err != nil {
 		return err
 	}
+	ctx = forge.Urgent(ctx)
 	run := newRun(check)
 	last, err := c.check(ctx, commit, run.name)
 	if err != nil {
@@ -455,8 +458,8 @@ func (c *Client) check(ctx context.Context, commit, name string) (*api.CheckRun,
 		all, resp, err := c.gh.Checks.ListCheckRunsForRef(ctx, c.owner, c.name, commit, &api.ListCheckRunsOptions{
 			CheckName: &name, Filter: api.Ptr("latest"), AppID: &c.app.ID, ListOptions: o,
 		})
-		if err != nil {
-			return resp, err
+		if err != nil || all == nil {
+			return resp, listed([]int(nil), err)
 		}
 		for _, one := range all.CheckRuns {
 			if one.GetApp().GetID() == c.app.ID && one.GetName() == name && one.GetID() > newest.GetID() {

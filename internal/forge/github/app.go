@@ -88,7 +88,7 @@ func (a *app) installationToken(ctx context.Context) (plumbline.Secret, error) {
 		if token, ok := a.current(); ok {
 			return token, nil
 		}
-		return a.fetch(context.WithoutCancel(ctx))
+		return a.fetch(forge.Urgent(context.WithoutCancel(ctx)))
 	})
 	select {
 	case <-ctx.Done():

@@ -64,7 +64,6 @@ type Client struct {
 
 	mu   sync.Mutex
 	self *identity
-	open map[int]page // of the list of open pull requests, by number
 }
 
 var (
@@ -94,7 +93,7 @@ func New(c Config) (*Client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("github project %s: %w", c.Project, err)
 	}
-	out := &Client{api: a, token: c.Token, url: site, owner: owner, name: name, limit: pageSize, now: c.Now, open: map[int]page{}}
+	out := &Client{api: a, token: c.Token, url: site, owner: owner, name: name, limit: pageSize, now: c.Now}
 	if out.now == nil {
 		out.now = time.Now
 	}
@@ -158,14 +157,6 @@ func (c *Client) Password(ctx context.Context) (plumbline.Secret, error) {
 // NoteLimit is the longest note in bytes.
 func (c *Client) NoteLimit() int { return noteLimit }
 
-// page is a page of open pull requests as GitHub gave it last. Asking again with its tag costs nothing of the budget when nothing changed
-// (https://docs.github.com/en/rest/using-the-rest-api/best-practices-for-using-the-rest-api#use-conditional-requests-if-appropriate).
-type page struct {
-	tag  string
-	mrs  []plumbline.MergeRequest
-	next int
-}
-
 // MergeRequests lists the open pull requests, newest first. One that moves between two pages because another is closed while they are read
 // can be missed, until the next call.
 //
@@ -174,8 +165,14 @@ func (c *Client) MergeRequests(ctx context.Context, refs map[string]string) ([]p
 	var out []plumbline.MergeRequest
 	seen := map[string]bool{}
 	err := c.pages(func(o api.ListOptions) (*api.Response, error) {
-		mrs, resp, err := c.openPage(ctx, o)
-		for _, mr := range mrs {
+		prs, resp, err := c.gh.PullRequests.List(ctx, c.owner, c.name, &api.PullRequestListOptions{
+			State: "open", Sort: "created", Direction: "desc", ListOptions: o,
+		})
+		for _, pr := range prs {
+			mr, err := mergeRequest(pr)
+			if err != nil {
+				return resp, err
+			}
 			if seen[mr.ID] || mr.State != plumbline.MROpen {
 				continue
 			}
@@ -186,58 +183,15 @@ func (c *Client) MergeRequests(ctx context.Context, refs map[string]string) ([]p
 			if refs != nil && refs[mr.MergeRef] == "" {
 				mr.MergeRef = "" // it conflicts, or GitHub has not tried yet
 			}
-			mr.Activity, mr.Labels = c.activity(mr.UpdatedAt, resp), slices.Clone(mr.Labels)
+			mr.Activity = c.activity(mr.UpdatedAt, resp)
 			out = append(out, mr)
 		}
-		return resp, err
+		return resp, listed(prs, err)
 	})
 	if err != nil {
 		return nil, err
 	}
 	return out, nil
-}
-
-// openPage returns a page, from the copy of it when GitHub says that it is as it was.
-func (c *Client) openPage(ctx context.Context, o api.ListOptions) ([]plumbline.MergeRequest, *api.Response, error) {
-	c.mu.Lock()
-	last, known := c.open[o.Page]
-	c.mu.Unlock()
-	path := fmt.Sprintf("repos/%s/%s/pulls?state=open&sort=created&direction=desc&per_page=%d&page=%d", c.owner, c.name, o.PerPage, o.Page)
-	req, err := c.gh.NewRequest(ctx, "GET", path, nil)
-	if err != nil {
-		return nil, nil, err
-	}
-	if known {
-		req.Header.Set("If-None-Match", last.tag)
-	}
-	var prs []*api.PullRequest
-	resp, err := c.gh.Do(req, &prs)
-	if known && resp != nil && resp.StatusCode == http.StatusNotModified {
-		if last.next > 0 && resp.Header.Get("Link") == "" {
-			resp.Header.Set("Link", fmt.Sprintf(`<?page=%d>; rel="next"`, last.next))
-		}
-		return last.mrs, resp, nil
-	}
-	if err == nil && prs == nil {
-		err = errors.New("unexpected answer: no list of pull requests")
-	}
-	if err != nil {
-		return nil, resp, err
-	}
-	now := page{tag: resp.Header.Get("ETag"), next: forge.NextPage(resp.Header)}
-	for _, pr := range prs {
-		mr, err := mergeRequest(pr)
-		if err != nil {
-			return nil, resp, err
-		}
-		now.mrs = append(now.mrs, mr)
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if delete(c.open, o.Page); now.tag != "" {
-		c.open[o.Page] = now
-	}
-	return now.mrs, resp, nil
 }
 
 // MergeRequest returns a pull request, whatever its state. That GitHub shows nothing of a repository to those who may not see it is told
@@ -402,6 +356,7 @@ func (c *Client) UpsertNote(ctx context.Context, mr plumbline.MergeRequest, mark
 	if err != nil {
 		return err
 	}
+	ctx = forge.Urgent(ctx)
 	for range 3 { // a comment that was listed can be deleted before it is edited
 		ours, err := c.notes(ctx, number, marker)
 		if err != nil {
@@ -493,7 +448,7 @@ func (c *Client) SetStatus(ctx context.Context, commit string, s plumbline.Commi
 	if err := isCommit(commit); err != nil {
 		return err
 	}
-	s = forge.Fit(s, contextLimit, descriptionLimit)
+	ctx, s = forge.Urgent(ctx), forge.Fit(s, contextLimit, descriptionLimit)
 	now, err := c.status(ctx, commit, s.Context)
 	if err != nil {
 		return err
@@ -520,8 +475,8 @@ func (c *Client) status(ctx context.Context, commit, name string) (*api.RepoStat
 	var found *api.RepoStatus
 	err := c.pages(func(o api.ListOptions) (*api.Response, error) {
 		all, resp, err := c.gh.Repositories.GetCombinedStatus(ctx, c.owner, c.name, commit, &o)
-		if err != nil {
-			return resp, err
+		if err != nil || all == nil {
+			return resp, listed([]int(nil), err)
 		}
 		for _, s := range all.Statuses {
 			if found == nil && s.GetContext() == name {

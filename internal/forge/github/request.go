@@ -3,6 +3,7 @@ package github
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -45,23 +46,27 @@ func (t *authorized) RoundTrip(req *http.Request) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	resp.Body = &filled{ReadCloser: resp.Body}
+	if resp.StatusCode/100 != 2 || resp.StatusCode == http.StatusNoContent {
+		return resp, nil
+	}
+	if err := whole(resp); err != nil {
+		return nil, err
+	}
 	return resp, nil
 }
 
-// filled fails where an answer has nothing in it, which the library takes for nothing to tell.
-type filled struct {
-	io.ReadCloser
-	some bool
-}
-
-func (f *filled) Read(p []byte) (int, error) {
-	n, err := f.ReadCloser.Read(p)
-	f.some = f.some || len(bytes.TrimSpace(p[:n])) > 0
-	if err == io.EOF && !f.some {
-		err = io.ErrUnexpectedEOF
+// whole reads an answer to its end: the library takes nothing for nothing to tell, and does not look at what follows the first value.
+func whole(resp *http.Response) error {
+	b, err := io.ReadAll(resp.Body)
+	_ = resp.Body.Close() // all of it was read
+	if err != nil {
+		return err
 	}
-	return n, err
+	if first := bytes.TrimSpace(b); len(first) == 0 || first[0] != '{' && first[0] != '[' || !json.Valid(b) {
+		return errors.New("unexpected answer: neither an object nor a list")
+	}
+	resp.Body = io.NopCloser(bytes.NewReader(b))
+	return nil
 }
 
 // pages calls get with one page after the other until there is no next one. Only the number of the next page is used. A list that does not
@@ -126,13 +131,8 @@ func explain(a *forge.API, err error, secrets ...plumbline.Secret) error {
 			message = strings.ReplaceAll(message, s.Reveal(), plumbline.Masked)
 		}
 	}
-	if later && resp.Header.Get("Retry-After") == "" && resp.Header.Get("X-RateLimit-Remaining") != "0" {
-		// "wait for at least one minute"
-		// (https://docs.github.com/en/rest/using-the-rest-api/rate-limits-for-the-rest-api#exceeding-the-rate-limit)
-		again := *resp
-		again.Header = resp.Header.Clone()
-		again.Header.Set("Retry-After", "60")
-		resp = &again
+	if later && !strings.Contains(strings.ToLower(message), secondary) {
+		message = secondary + ": " + message // by which it is recognised
 	}
 	return a.Refused(resp, message)
 }
@@ -147,7 +147,7 @@ func refusal(err error) (resp *http.Response, message string, later bool) {
 	)
 	switch {
 	case errors.As(err, &limit):
-		return limit.Response, limit.Message, true
+		return limit.Response, limit.Message, false // its headers say so
 	case errors.As(err, &abuse):
 		return abuse.Response, abuse.Message, true
 	case errors.As(err, &password):
@@ -158,11 +158,13 @@ func refusal(err error) (resp *http.Response, message string, later bool) {
 	return nil, "", false
 }
 
-// asksTooMuch recognises a secondary limit whose answer does not link to the page about it, as older servers' do not.
+// secondary is what GitHub calls a limit that is about more than a number of requests in an hour
+// (https://docs.github.com/en/rest/using-the-rest-api/rate-limits-for-the-rest-api#about-secondary-rate-limits).
+const secondary = "secondary rate limit"
+
+// asksTooMuch recognises such a limit as older servers word it, which do not link to the page about it.
 func asksTooMuch(e *api.ErrorResponse) bool {
-	text := strings.ToLower(e.Message)
-	return e.Response.StatusCode == http.StatusForbidden &&
-		(strings.Contains(text, "secondary rate limit") || strings.Contains(text, "abuse detection mechanism"))
+	return e.Response.StatusCode == http.StatusForbidden && strings.Contains(strings.ToLower(e.Message), "abuse detection mechanism")
 }
 
 // sentence is the message with what it says about single fields
