@@ -190,6 +190,9 @@ func (a *account) name() string {
 	return cmp.Or(a.AccountID, a.UUID)
 }
 
+// person reports whether it is somebody, and not a token, an app or an account that was deleted.
+func (a *account) person() bool { return a != nil && a.Type == "user" && a.name() != "" }
+
 // address returns the page of something, if it has one.
 func (l links) address() string {
 	if l.HTML != nil && (strings.HasPrefix(l.HTML.Href, "https://") || strings.HasPrefix(l.HTML.Href, "http://")) {
@@ -342,7 +345,7 @@ func mergeRequest(pr *pullRequest) (plumbline.MergeRequest, error) {
 		return plumbline.MergeRequest{}, unexpected("a pull request in the state " + strconv.Quote(forge.Shorten(pr.State, 20)))
 	}
 	for _, p := range pr.Participants {
-		if p != nil && p.Approved && p.User.name() != "" {
+		if p != nil && p.Approved && p.User.person() {
 			mr.ApprovedBy = append(mr.ApprovedBy, p.User.name())
 		}
 	}

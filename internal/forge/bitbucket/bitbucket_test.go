@@ -332,7 +332,9 @@ func TestRefusals(t *testing.T) {
 		{status: 502, body: "bad gateway"},
 		{status: 503, header: map[string]string{"Retry-After": "120"}, until: now.Add(2 * time.Minute)},
 		{status: 429, header: map[string]string{"Retry-After": "7"}, until: now.Add(7 * time.Second)},
-		{status: 429, header: map[string]string{"X-RateLimit-Limit": "1000", "X-RateLimit-Resource": "api-repositories", "X-RateLimit-NearLimit": "true"}, until: now.Add(time.Minute)},
+		{status: 429, header: map[string]string{
+			"X-RateLimit-Limit": "1000", "X-RateLimit-Resource": "api-repositories", "X-RateLimit-NearLimit": "true",
+		}, until: now.Add(time.Minute)},
 		{status: 429, body: `{"type":"error","error":{"message":"Rate limit for this resource has been exceeded"}}`, until: now.Add(time.Minute)},
 	} {
 		t.Run(fmt.Sprint(c.status, c.header), func(t *testing.T) {
@@ -523,7 +525,8 @@ func TestFork(t *testing.T) {
 	if mr, err := c.MergeRequest(t.Context(), id); err != nil || !mr.Fork {
 		t.Errorf("%+v, %v", mr, err)
 	}
-	if err := c.SetStatus(t.Context(), strings.Repeat("f0", 20), plumbline.CommitStatus{Context: "a", State: plumbline.ToldSuccess}); !errors.Is(err, plumbline.ErrNotFound) {
+	err := c.SetStatus(t.Context(), strings.Repeat("f0", 20), plumbline.CommitStatus{Context: "a", State: plumbline.ToldSuccess})
+	if !errors.Is(err, plumbline.ErrNotFound) {
 		t.Errorf("a status of a fork's commit: %v", err)
 	}
 	for name, rest := range map[string]string{
@@ -540,19 +543,26 @@ func TestFork(t *testing.T) {
 
 func TestTranslate(t *testing.T) {
 	mr, err := bitbucket.Translate([]byte(one(7, `,"draft":true,"title":"T","comment_count":3,"updated_on":"2026-11-20T12:00:00.250000+00:00",
-		"author":{"type":"user","uuid":"{u}","account_id":"557058:x","nickname":"admin"},"links":{"html":{"href":"https://bitbucket.org/acme/infra/pull-requests/7"}},
-		"participants":[{"approved":true,"user":{"account_id":"b"}},{"approved":false,"user":{"account_id":"c"}},{"approved":true,"user":{"uuid":"{a}"}},
-			{"approved":true,"user":{"account_id":"b"}},{"approved":true,"user":null},null]`)))
+		"author":{"type":"user","uuid":"{u}","account_id":"557058:x","nickname":"admin"},
+		"links":{"html":{"href":"https://bitbucket.org/acme/infra/pull-requests/7"}},
+		"participants":[{"approved":true,"user":{"type":"user","account_id":"b"}},{"approved":false,"user":{"type":"user","account_id":"c"}},
+			{"approved":true,"user":{"type":"user","uuid":"{a}"}},{"approved":true,"user":{"type":"user","account_id":"b"}},
+			{"approved":true,"user":{"type":"app_user","account_id":"ci"}},{"approved":true,"user":{"type":"user"}},{"approved":true,"user":null},null]`)))
 	want := plumbline.MergeRequest{
-		ID: "7", Title: "T", Author: "557058:x", URL: "https://bitbucket.org/acme/infra/pull-requests/7", Source: "b", HeadRef: "refs/heads/b", Head: "a1a1a1a1a1a1",
-		Target: "main", Draft: true, State: plumbline.MROpen, UpdatedAt: now.Add(250 * time.Millisecond), Activity: "2026-11-20T12:00:00.25Z 3", ApprovedBy: []string{"b", "{a}"},
+		ID: "7", Title: "T", Author: "557058:x", URL: "https://bitbucket.org/acme/infra/pull-requests/7",
+		Source: "b", HeadRef: "refs/heads/b", Head: "a1a1a1a1a1a1", Target: "main", Draft: true, State: plumbline.MROpen,
+		UpdatedAt: now.Add(250 * time.Millisecond), Activity: "2026-11-20T12:00:00.25Z 3", ApprovedBy: []string{"b", "{a}"},
 	}
 	mr.UpdatedAt = mr.UpdatedAt.UTC()
 	if err != nil || fmt.Sprintf("%+v", mr) != fmt.Sprintf("%+v", want) {
 		t.Errorf("%+v, %v\nwant %+v", mr, err, want)
 	}
-	for state, want := range map[string]plumbline.MRState{"OPEN": plumbline.MROpen, "MERGED": plumbline.MRMerged, "DECLINED": plumbline.MRClosed, "SUPERSEDED": plumbline.MRClosed, "": "", "open": "", "QUEUED": ""} {
-		mr, err := bitbucket.Translate([]byte(one(1, `,"state":"`+state+`","merge_commit":{"hash":"bbbbbbbbbbbb"},"author":null,"links":{"html":{"href":"javascript:alert(1)//://"}}`)))
+	for state, want := range map[string]plumbline.MRState{
+		"OPEN": plumbline.MROpen, "MERGED": plumbline.MRMerged, "DECLINED": plumbline.MRClosed, "SUPERSEDED": plumbline.MRClosed,
+		"": "", "open": "", "QUEUED": "",
+	} {
+		mr, err := bitbucket.Translate([]byte(one(1, `,"state":"`+state+`","merge_commit":{"hash":"bbbbbbbbbbbb"},"author":null,
+			"links":{"html":{"href":"javascript:alert(1)//://"}}`)))
 		if (err == nil) != (want != "") || mr.State != want || (mr.MergeCommit != "") != (want == plumbline.MRMerged) || mr.Author != "" || mr.URL != "" {
 			t.Errorf("%q: %+v, %v", state, mr, err)
 		}
@@ -560,7 +570,9 @@ func TestTranslate(t *testing.T) {
 }
 
 func FuzzTranslate(f *testing.F) {
-	for _, rest := range []string{"", `,"source":null`, `,"state":"MERGED","merge_commit":{"hash":"bbbbbbbbbbbb"}`, `,"participants":[null,{"approved":true}]`, `,"updated_on":null`} {
+	for _, rest := range []string{
+		"", `,"source":null`, `,"state":"MERGED","merge_commit":{"hash":"bbbbbbbbbbbb"}`, `,"participants":[null,{"approved":true}]`, `,"updated_on":null`,
+	} {
 		f.Add([]byte(one(1, rest)))
 	}
 	f.Fuzz(func(t *testing.T, answer []byte) {
@@ -592,7 +604,8 @@ func TestStatus(t *testing.T) {
 		{plumbline.CommitStatus{Context: "plumbline", State: plumbline.ToldPending, URL: "https://plumbline.example.com/runs/7?a=b"},
 			status{key: "plumbline", name: "plumbline", state: "INPROGRESS", url: "https://plumbline.example.com/runs/7?a=b"}},
 		{plumbline.CommitStatus{Context: "plumbline/production/live/network-eu-cen", State: plumbline.ToldError, Description: "a\nb"},
-			status{key: "plumbline/production/live/network-eu-cen", name: "plumbline/production/live/network-eu-cen", state: "FAILED", url: page, text: "a b"}},
+			status{key: "plumbline/production/live/network-eu-cen", name: "plumbline/production/live/network-eu-cen", state: "FAILED", url: page,
+				text: "a b"}},
 		{plumbline.CommitStatus{Context: "plumbline/production/live/network-eu-cent", State: plumbline.ToldFailure, URL: "http://plumbline:8080/runs/7"},
 			status{key: "531511bc05ff06fe755e0756ecd5182e7fd5923c", name: "plumbline/production/live/network-eu-cent", state: "FAILED", url: page}},
 		{plumbline.CommitStatus{Context: "a", State: plumbline.ToldSuccess, URL: "https://example.com/{repository.full_name}"},
@@ -617,7 +630,8 @@ func TestStatus(t *testing.T) {
 	}
 	// A token that was replaced.
 	f.users["Bearer new"] = otherBot
-	if err := f.client(t, "new", "").SetStatus(t.Context(), commit, plumbline.CommitStatus{Context: "a", State: plumbline.ToldPending}); !errors.Is(err, plumbline.ErrDenied) {
+	err := f.client(t, "new", "").SetStatus(t.Context(), commit, plumbline.CommitStatus{Context: "a", State: plumbline.ToldPending})
+	if !errors.Is(err, plumbline.ErrDenied) {
 		t.Errorf("another's status: %v", err)
 	}
 	// An answer that was lost: it is said again, and is there once.

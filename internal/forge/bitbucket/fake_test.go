@@ -59,7 +59,8 @@ func describe(requests bool) (routers.Router, error) {
 	for _, item := range doc.Paths.Map() {
 		for _, op := range item.Operations() {
 			for _, status := range []int{400, 401, 403, 429} {
-				refusal := openapi3.NewResponse().WithDescription("refused").WithJSONSchemaRef(&openapi3.SchemaRef{Ref: "#/components/schemas/error", Value: schemas["error"].Value})
+				reason := &openapi3.SchemaRef{Ref: "#/components/schemas/error", Value: schemas["error"].Value}
+				refusal := openapi3.NewResponse().WithDescription("refused").WithJSONSchemaRef(reason)
 				op.Responses.Set(strconv.Itoa(status), &openapi3.ResponseRef{Value: refusal})
 			}
 		}
@@ -599,7 +600,9 @@ func (f *fake) build(commit string, me user, r *http.Request) (int, any, error) 
 		return 0, nil, &refusal{status: 403, message: "You are not the author of this status."}
 	}
 	f.statuses[commit][i] = &status{in.Key, in.Name, in.State, in.URL, in.Description, me}
-	return 201, obj{"type": "build", "key": in.Key, "name": in.Name, "state": in.State, "url": in.URL, "description": in.Description, "created_on": stamp(time.Now())}, nil
+	return 201, obj{
+		"type": "build", "key": in.Key, "name": in.Name, "state": in.State, "url": in.URL, "description": in.Description, "created_on": stamp(time.Now()),
+	}, nil
 }
 
 func stamp(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.000000+00:00") }

@@ -139,7 +139,7 @@ func (c *Client) Comments(ctx context.Context, mr plumbline.MergeRequest, since 
 		return nil, err
 	}
 	all, err := c.comments(ctx, number, func(n *comment) bool {
-		return n.User != nil && n.User.Type == "user" && n.User.name() != "" && n.User.UUID != me && !n.CreatedOn.Before(since)
+		return n.User.person() && n.User.UUID != me && !n.CreatedOn.Before(since)
 	})
 	if err != nil {
 		return nil, err

@@ -2,7 +2,6 @@ package bitbucket_test
 
 import (
 	"errors"
-	"fmt"
 	"io"
 	"net/http"
 	"slices"
@@ -159,7 +158,8 @@ func TestNoteWithoutAuthor(t *testing.T) {
 			case r.Method == "POST":
 				_, _ = io.WriteString(w, made)
 			case r.Method == "GET":
-				fmt.Fprintf(w, `{"values":[{"id":1,"created_on":"2026-11-20T12:00:00Z","content":{"raw":"m"},"user":{"uuid":""}},{"id":2,"created_on":"2026-11-20T12:00:00Z","content":{"raw":"m"}}]}`)
+				_, _ = io.WriteString(w, `{"values":[{"id":1,"created_on":"2026-11-20T12:00:00Z","content":{"raw":"m"},"user":{"uuid":""}},
+					{"id":2,"created_on":"2026-11-20T12:00:00Z","content":{"raw":"m"}}]}`)
 			default:
 				t.Errorf("%s %s", r.Method, r.URL)
 			}
