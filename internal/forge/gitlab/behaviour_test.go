@@ -378,7 +378,6 @@ func TestStatusPipelines(t *testing.T) {
 	t.Run("changed each time", func(t *testing.T) {
 		f := newFake(t)
 		people{f}.OpenMR(t, "x", "main", "x")
-		f.hide = func(r *http.Request) int { return 0 }
 		c := serve(t, func(w http.ResponseWriter, r *http.Request) {
 			if r.Method == "POST" {
 				w.WriteHeader(http.StatusBadRequest)
@@ -475,14 +474,14 @@ func TestProposals(t *testing.T) {
 func TestDeployments(t *testing.T) {
 	f := newFake(t)
 	commit := f.branches["main"]
-	add := func(env, sha, state string, by account, job bool) *fakeDeployment {
-		d := &fakeDeployment{id: f.next(), env: env, ref: "main", sha: sha, state: state, by: by, job: job, created: f.now(), updated: f.now()}
+	add := func(env, sha, state string, by account) *fakeDeployment {
+		d := &fakeDeployment{id: f.next(), env: env, ref: "main", sha: sha, state: state, by: by, created: f.now(), updated: f.now()}
 		f.deployments = append(f.deployments, d)
 		return d
 	}
 	others := []*fakeDeployment{
-		add("production", commit, "running", dev, false), add("staging", commit, "running", bot, false),
-		add("production", f.branches["env/production"], "running", bot, false),
+		add("production", commit, "running", dev), add("staging", commit, "running", bot),
+		add("production", f.branches["env/production"], "running", bot),
 	}
 	c := f.client(token)
 	d := forge.Deployment{Environment: "production", Branch: "main", Commit: commit, State: forge.DeploymentRunning}
@@ -491,7 +490,7 @@ func TestDeployments(t *testing.T) {
 	}
 	// Many others come in between.
 	for range 150 {
-		add("production", f.branches["env/production"], "success", bot, false)
+		add("production", f.branches["env/production"], "success", bot)
 	}
 	for _, state := range []forge.DeploymentState{forge.DeploymentCanceled, forge.DeploymentCanceled} {
 		d.State = state
@@ -514,5 +513,26 @@ func TestDeployments(t *testing.T) {
 	d.State, d.Branch = forge.DeploymentRunning, "no/such"
 	if err := c.SetDeployment(t.Context(), d); !errors.Is(err, plumbline.ErrInvalid) {
 		t.Errorf("a branch that is not there: %v", err)
+	}
+}
+
+// TestDeploymentOfJob: GitLab refuses to have a CI job's deployment changed, and it is not ours.
+func TestDeploymentOfJob(t *testing.T) {
+	commit := strings.Repeat("a", 40)
+	var asked []string
+	c := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		asked = append(asked, r.Method)
+		switch {
+		case r.URL.Path == "/api/v4/user":
+			fmt.Fprint(w, `{"id":7}`)
+		case r.Method == "GET":
+			fmt.Fprintf(w, `[{"id":1,"sha":"%s","status":"running","user":{"id":7},"environment":{"name":"e"},"deployable":{"id":5}}]`, commit)
+		default:
+			fmt.Fprint(w, `{}`)
+		}
+	})
+	err := c.SetDeployment(t.Context(), forge.Deployment{Environment: "e", Branch: "main", Commit: commit, State: forge.DeploymentRunning})
+	if err != nil || strings.Join(asked, " ") != "GET GET POST" {
+		t.Errorf("%q, %v", asked, err)
 	}
 }

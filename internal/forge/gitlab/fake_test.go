@@ -126,7 +126,6 @@ type fakeDeployment struct {
 	env, ref, sha    string
 	state            string
 	by               account
-	job              bool // of a CI job
 	created, updated time.Time
 }
 
@@ -1032,8 +1031,6 @@ func updateDeployment(c call) any {
 			continue
 		}
 		switch {
-		case d.job:
-			return refuse(403, "403 Forbidden - Deployments created using GitLab CI can not be updated using the API")
 		case d.state == p.Status || (p.Status == "running" && d.state != "created"):
 			return refuse(400, map[string]any{"status": []string{"cannot transition via \"run\""}})
 		}
