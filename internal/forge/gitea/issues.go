@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"net/url"
 	"slices"
 	"strings"
@@ -134,7 +135,8 @@ func (c *Client) label(ctx context.Context, number int64, has []*api.Label, want
 	if err == nil && len(want) > 0 {
 		_, err = c.addLabels(ctx, number, want)
 	}
-	if errors.Is(err, plumbline.ErrDenied) {
+	var refused *forge.HTTPError
+	if errors.As(err, &refused) && refused.Status == http.StatusForbidden {
 		return nil
 	}
 	return err
