@@ -379,11 +379,12 @@ func TestKilledAnywhere(t *testing.T) {
 		for _, how := range []struct {
 			name            string
 			atOnce, batches bool
-		}{{"at once", true, false}, {"later", false, false}, {"in one go", true, true}} {
+			step            int
+		}{{"at once", true, false, 1}, {"later", false, false, 3}, {"in one go", true, true, 3}} {
 			t.Run(name+"/"+how.name, func(t *testing.T) {
 				t.Parallel()
 				atOnce, batches := how.atOnce, how.batches
-				for writes := 0; ; writes += 1 + writes/12 { // later ones are much like earlier ones
+				for writes := 0; ; writes += how.step + writes/12 { // later ones are much like earlier ones
 					r := newRig(t)
 					l, alive := r.born(writes, batches), true
 					for _, step := range journey(r) {
@@ -471,7 +472,7 @@ func TestGoneStatus(t *testing.T) {
 	}
 }
 
-var seeds = flag.Int("histories", 12, "how many random histories TestNeverPendingForEver drives")
+var seeds = flag.Int("histories", 8, "how many random histories TestNeverPendingForEver drives")
 
 // TestNeverPendingForEver drives random histories with daemons that die at random.
 func TestNeverPendingForEver(t *testing.T) {

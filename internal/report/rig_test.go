@@ -2,10 +2,13 @@ package report
 
 import (
 	"context"
+	"errors"
 	"maps"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -34,9 +37,35 @@ func (f fakePlans) Plan(_ context.Context, run plumbline.Run) (plumbline.Plan, e
 	return plumbline.Plan{Digest: run.Plan.Digest, Changes: []plumbline.Change{{Address: "a." + run.Stack.Name, Action: plumbline.ActionCreate}}, Summary: plumbline.Summary{Create: 1}}, nil
 }
 
+// empty is a database without anything in it: hundreds of rigs need one, and migrations take longer than a copy.
+var empty = sync.OnceValues(func() (b []byte, err error) {
+	dir, err := os.MkdirTemp("", "plumbline-")
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	path := filepath.Join(dir, "plumbline.db")
+	s, err := store.Open(context.Background(), "sqlite:"+path)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.Close(); err != nil {
+		return nil, err
+	}
+	return os.ReadFile(path)
+})
+
 func newRig(t *testing.T) *rig {
 	t.Helper()
-	s, err := store.Open(t.Context(), "sqlite:"+filepath.Join(t.TempDir(), "plumbline.db"))
+	db, err := empty()
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), "plumbline.db")
+	if err := os.WriteFile(path, db, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s, err := store.Open(t.Context(), "sqlite:"+path)
 	if err != nil {
 		t.Fatal(err)
 	}
