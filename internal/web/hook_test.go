@@ -266,7 +266,7 @@ func TestSlowHook(t *testing.T) {
 		if _, err := r.ReadByte(); !errors.Is(err, io.EOF) {
 			t.Errorf("the connection is still open: %v", err)
 		}
-		if status, answer, _ := post("all of i"); status != http.StatusOK {
+		if status, answer, _ := post("all of i"); status != http.StatusOK || answer != "ok\n" {
 			t.Errorf("all of it: %d %s", status, answer)
 		}
 		close(in)
