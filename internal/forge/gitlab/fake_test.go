@@ -86,7 +86,6 @@ type fakeNote struct {
 	system           bool
 	created, updated time.Time
 	edited           time.Time // zero: never
-	resolved         time.Time
 	awards           []fakeAward
 }
 
@@ -577,7 +576,7 @@ func withNote(do func(call, *fakeMR, *fakeNote) any) func(call) any {
 func (f *fake) showNote(mr *fakeMR, n *fakeNote) map[string]any {
 	return map[string]any{
 		"id": n.id, "type": nil, "body": n.body, "attachment": nil, "author": userOf(f, n.author, false), "created_at": stamp(n.created),
-		"updated_at": stamp(n.updated), "system": n.system, "noteable_id": mr.id, "noteable_type": "MergeRequest", "noteable_iid": mr.iid,
+		"updated_at": stamp(n.updated), "system": n.system, "noteable_id": mr.id, "noteable_type": "MergeRequest", "noteable_iid": mr.iid, //nolint:misspell // GitLab's word
 		"resolvable": false, "confidential": false, "internal": false,
 	}
 }
