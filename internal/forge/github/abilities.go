@@ -320,16 +320,19 @@ func (c *Client) SetDeployment(ctx context.Context, d forge.Deployment) error {
 	if err != nil {
 		return err
 	}
-	var said *api.DeploymentStatus
+	ended := false
 	if newest != nil {
-		if said, err = c.said(ctx, newest.GetID()); err != nil {
+		said, err := c.said(ctx, newest.GetID())
+		if err != nil {
 			return err
 		}
+		for _, s := range said {
+			if s.GetState() == state && s.GetDescription() == d.Description && cmp.Or(s.GetLogURL(), s.GetTargetURL()) == d.URL {
+				return nil
+			}
+		}
+		ended = len(said) > 0 && said[0].GetState() != "in_progress"
 	}
-	if said.GetState() == state && said.GetDescription() == d.Description && cmp.Or(said.GetLogURL(), said.GetTargetURL()) == d.URL {
-		return nil
-	}
-	ended := said.GetState() != "" && said.GetState() != "in_progress"
 	if newest == nil || ended && d.State == forge.DeploymentRunning {
 		if newest, err = c.deploy(ctx, d); err != nil {
 			return err
@@ -377,22 +380,19 @@ func (c *Client) deploy(ctx context.Context, d forge.Deployment) (*api.Deploymen
 	return made, nil
 }
 
-// said returns the newest status of a deployment, or nil. When a later deployment succeeds GitHub adds a status to those that succeeded
-// before, which says that they are inactive; what we said is the one below it.
-func (c *Client) said(ctx context.Context, deployment int64) (*api.DeploymentStatus, error) {
+// said returns the newest status of a deployment, if any. When a later deployment succeeds GitHub adds a status to those that succeeded
+// before, which says that they are inactive; what we said is the one below it, which is returned as well.
+func (c *Client) said(ctx context.Context, deployment int64) ([]*api.DeploymentStatus, error) {
 	all, _, err := c.gh.Repositories.ListDeploymentStatuses(ctx, c.owner, c.name, deployment, &api.ListOptions{PerPage: c.limit})
 	if err = c.explain(listed(all, err)); err != nil {
 		return nil, err
 	}
 	all = slices.DeleteFunc(all, func(s *api.DeploymentStatus) bool { return s.GetID() < 1 })
 	slices.SortStableFunc(all, func(a, b *api.DeploymentStatus) int { return cmp.Compare(b.GetID(), a.GetID()) })
-	switch {
-	case len(all) == 0:
-		return nil, nil
-	case len(all) > 1 && all[0].GetState() == "inactive" && all[1].GetState() == "success":
-		return all[1], nil
+	if len(all) > 1 && all[0].GetState() == "inactive" && all[1].GetState() == "success" {
+		return all[:2], nil
 	}
-	return all[0], nil
+	return all[:min(1, len(all))], nil
 }
 
 const (

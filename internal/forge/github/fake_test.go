@@ -64,7 +64,7 @@ type thing struct {
 	at, updated      time.Time
 	pull, locked     bool
 	head, base, sha  string
-	fork, gone       bool // from another repository; which was deleted
+	fork             bool // from another repository
 	draft, conflicts bool
 	merged           string // commit
 	reviews          []object
@@ -406,10 +406,7 @@ func (c *call) pullObject(p *thing, name string) object {
 	head, base := o["head"].(map[string]any), o["base"].(map[string]any)
 	head["ref"], head["sha"], head["label"] = p.head, p.sha, "acme:"+p.head
 	base["ref"], base["sha"], base["label"] = p.base, c.branches[p.base], "acme:"+p.base
-	switch {
-	case p.gone:
-		head["repo"], head["user"] = nil, nil
-	case p.fork:
+	if p.fork {
 		head["repo"].(map[string]any)["id"] = 77
 	}
 	o["merge_commit_sha"] = strings.Repeat("7", 40) // of GitHub's trial

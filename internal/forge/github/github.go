@@ -331,10 +331,9 @@ func (c *Client) pusher(ctx context.Context, mr plumbline.MergeRequest) (string,
 	})
 	err = c.explain(err)
 	var wait *plumbline.Retry
+	var refused *forge.HTTPError
 	switch {
-	case errors.As(err, &wait):
-		return "", err
-	case errors.Is(err, plumbline.ErrNotFound), errors.Is(err, plumbline.ErrDenied), errors.Is(err, plumbline.ErrInvalid):
+	case errors.As(err, &refused) && !errors.As(err, &wait) && slices.Contains([]int{403, 404, 422}, refused.Status):
 		return "", nil
 	case err != nil:
 		return "", err

@@ -373,12 +373,15 @@ func TestGarbage(t *testing.T) {
 	}
 }
 
-// TestMissingParts is what GitHub leaves out: the repository of a deleted fork, users who are gone, what is not known yet.
+// TestMissingParts is what GitHub leaves out, whether its description says so or not: the repository of a deleted fork, users who are gone,
+// what is not known yet.
 func TestMissingParts(t *testing.T) {
 	c := serve(t, func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case "/user":
 			_, _ = io.WriteString(w, `{"id":1,"login":"me"}`)
+		case "/repos/acme/infra/pulls":
+			_, _ = io.WriteString(w, `[{"number":2,"state":"open","user":null,"head":{"ref":"b","sha":"x","repo":null,"user":null},"base":{"ref":"main","repo":{"id":1}}}]`)
 		case "/repos/acme/infra/pulls/1":
 			_, _ = io.WriteString(w, `{"number":1,"state":"open","user":null,"mergeable":null,"labels":null,"head":{"ref":"b","sha":"x","repo":null,"user":null},"base":{"ref":"main","repo":{"id":1}}}`)
 		case "/repos/acme/infra/pulls/1/reviews":
@@ -390,6 +393,9 @@ func TestMissingParts(t *testing.T) {
 	mr, err := c.MergeRequest(t.Context(), "1")
 	if err != nil || !mr.Fork || mr.Author != "ghost" || mr.Conflicts || !slices.Equal(mr.ApprovedBy, []string{"a"}) || mr.MergeRef != "refs/pull/1/merge" {
 		t.Errorf("%+v, %v", mr, err)
+	}
+	if all, err := c.MergeRequests(t.Context(), nil); err != nil || len(all) != 1 || !all[0].Fork || all[0].Author != "ghost" {
+		t.Errorf("%+v, %v", all, err)
 	}
 	got, err := c.Comments(t.Context(), mr, now)
 	if err != nil || len(got) != 1 || got[0].Author != "ghost" || got[0].ID != "7" {
