@@ -148,20 +148,16 @@ func (s *Server) hookBody(w http.ResponseWriter, r *http.Request) ([]byte, error
 	if r.ContentLength > maxBody {
 		return nil, &http.MaxBytesError{Limit: maxBody}
 	}
-	deadline := func(at time.Time) error {
-		if err := http.NewResponseController(w).SetReadDeadline(at); err != nil && !errors.Is(err, http.ErrNotSupported) {
-			return fmt.Errorf("bound how long a delivery may take: %w", err)
-		}
-		return nil
-	}
-	if err := deadline(time.Now().Add(hookWait)); err != nil {
-		return nil, err
+	// net/http lifts it when the body has come to its end.
+	err := http.NewResponseController(w).SetReadDeadline(time.Now().Add(hookWait))
+	if err != nil && !errors.Is(err, http.ErrNotSupported) {
+		return nil, fmt.Errorf("bound how long a delivery may take: %w", err)
 	}
 	body, err := io.ReadAll(r.Body)
 	var tooLong *http.MaxBytesError
 	switch {
 	case err == nil:
-		return body, deadline(time.Time{}) // else it would end what is done with the delivery
+		return body, nil
 	case errors.As(err, &tooLong), errors.Is(err, os.ErrDeadlineExceeded):
 		return nil, err
 	}

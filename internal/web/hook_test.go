@@ -149,12 +149,11 @@ func TestHookFlood(t *testing.T) {
 	if let, _ := flood(1); let != 0 {
 		t.Errorf("an hour before, %d", let)
 	}
-	now = now.Add(24 * time.Hour)
+	now = now.Add(time.Hour) // and set right again
 	if let, _ := flood(2 * web.HookBurst); let != web.HookBurst {
-		t.Errorf("a day later, %d", let)
+		t.Errorf("an hour after that, %d", let)
 	}
-	// Two forges were refused, one of them at two times that are far apart.
-	if logs.Len() != 3 {
+	if logs.Len() != 2 { // once a forge
 		t.Errorf("the log was told %d times: %v", logs.Len(), logs.All())
 	}
 }

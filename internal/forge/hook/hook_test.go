@@ -176,6 +176,7 @@ func TestVerify(t *testing.T) {
 		{"gitlab, signed", "gitlab", []string{signing}, header("Webhook-Id", "m1", "Webhook-Timestamp", at, "Webhook-Signature", v1(signing, "m1", 0)), gitlabPush, true},
 		{"gitlab, signed twice", "gitlab", []string{signing}, header("Webhook-Id", "m1", "Webhook-Timestamp", at, "Webhook-Signature", v1(other, "m1", 0)+" "+v1(signing, "m1", 0)), gitlabPush, true},
 		{"gitlab, signed, of two signing tokens", "gitlab", []string{other, signing}, header("Webhook-Id", "m1", "Webhook-Timestamp", at, "Webhook-Signature", v1(signing, "m1", 0)), gitlabPush, true},
+		{"gitlab, a token, while signing is being set up", "gitlab", []string{signing, secret}, header("X-Gitlab-Token", secret), gitlabPush, true},
 		{"gitlab, signed by a stranger", "gitlab", []string{signing}, header("Webhook-Id", "m1", "Webhook-Timestamp", at, "Webhook-Signature", v1(other, "m1", 0)), gitlabPush, false},
 		{"gitlab, signed by a stranger who has the token", "gitlab", []string{signing, secret}, header("X-Gitlab-Token", secret, "Webhook-Id", "m1", "Webhook-Timestamp", at, "Webhook-Signature", v1(other, "m1", 0)), gitlabPush, false},
 		{"gitlab, the signing token as a token", "gitlab", []string{signing}, header("X-Gitlab-Token", signing), gitlabPush, false},
@@ -235,6 +236,12 @@ func TestNew(t *testing.T) {
 	for _, kind := range []string{"", "git", "codecommit", "Gitea"} {
 		if _, err := hook.New(hook.Config{Kind: kind}); !errors.Is(err, plumbline.ErrNotFound) {
 			t.Errorf("kind %q: %v", kind, err)
+		}
+	}
+	for _, kind := range []string{"gitlab", "github", "gitea", "bitbucket"} {
+		_, err := receiver(t, kind).Receive(signed(kind, "", hubPush), hubPush, now)
+		if !errors.Is(err, plumbline.ErrDenied) || !strings.Contains(err.Error(), "no secret is configured") {
+			t.Errorf("%s without a secret: %v", kind, err)
 		}
 	}
 	for _, s := range []string{"whsec_", "whsec_not base64"} {
