@@ -77,24 +77,17 @@ type Proposer interface {
 }
 
 // Deployment is how one commit on its way to one environment is doing.
-type Deployment struct {
-	Environment string
-	Branch      string
-	Commit      string
-	State       DeploymentState
-	Description string
-	URL         string // of the deployment on Plumbline's pages
-}
+type Deployment = plumbline.DeploymentStatus
 
 // DeploymentState is where a deployment is.
-type DeploymentState string
+type DeploymentState = plumbline.DeploymentState
 
 // The states of a deployment.
 const (
-	DeploymentRunning  DeploymentState = "running"
-	DeploymentSuccess  DeploymentState = "success"
-	DeploymentFailed   DeploymentState = "failed"
-	DeploymentCanceled DeploymentState = "canceled" // superseded, rejected, expired
+	DeploymentRunning  = plumbline.DeploymentRunning
+	DeploymentSuccess  = plumbline.DeploymentSuccess
+	DeploymentFailed   = plumbline.DeploymentFailed
+	DeploymentCanceled = plumbline.DeploymentCanceled
 )
 
 // Deployer is a forge that shows environments and what is deployed there.
@@ -105,11 +98,7 @@ type Deployer interface {
 }
 
 // Check is a commit status with more to say.
-type Check struct {
-	plumbline.CommitStatus
-	Summary  string // Markdown
-	Findings []plumbline.Finding
-}
+type Check = plumbline.CheckRun
 
 // Checker is a forge that shows findings in the files that they are about. What it cannot do with the credentials that it has is
 // errors.ErrUnsupported.

