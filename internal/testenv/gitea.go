@@ -28,7 +28,7 @@ type GiteaServer struct {
 }
 
 const (
-	giteaAdmin = "admin"
+	giteaAdmin = "administrator" // Forgejo keeps "admin" for itself
 	giteaBot   = "plumbline-bot"
 )
 

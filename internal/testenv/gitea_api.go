@@ -16,7 +16,7 @@ import (
 
 // A GiteaRepo is a private repository of the administrator.
 type GiteaRepo struct {
-	Project  string // "admin/name", as in Plumbline's configuration
+	Project  string // "administrator/name", as in Plumbline's configuration
 	CloneURL string // with the administrator's credentials
 	server   *GiteaServer
 }
