@@ -62,6 +62,7 @@ func NewQueue(c QueueConfig) (*Queue, error) {
 	if c.Timeout > 0 && c.Wait >= c.Timeout {
 		c.Wait = c.Timeout / 2
 	}
+	c.Budget = nil // a call that waits would take the turn of one that asks CodeCommit
 	endpoint, creds := u.Scheme+"://"+u.Host, newWallet(c.Credentials)
 	s, err := newSide(endpoint, speaksJSON, creds, c.Dial)
 	if err != nil {
