@@ -11,13 +11,12 @@ import (
 	"github.com/aws/aws-sdk-go-v2/config"
 	api "github.com/aws/aws-sdk-go-v2/service/codecommit"
 	"github.com/aws/aws-sdk-go-v2/service/codecommit/types"
+	"github.com/go-git/go-billy/v5/memfs"
 	gogit "github.com/go-git/go-git/v5"
 	gitconfig "github.com/go-git/go-git/v5/config"
-	"github.com/go-git/go-git/v5/plumbing/object"
+	gitobject "github.com/go-git/go-git/v5/plumbing/object"
 	githttp "github.com/go-git/go-git/v5/plumbing/transport/http"
 	"github.com/go-git/go-git/v5/storage/memory"
-
-	"github.com/go-git/go-billy/v5/memfs"
 
 	"github.com/plumbline/plumbline/internal/forge"
 	"github.com/plumbline/plumbline/internal/forge/codecommit"
@@ -151,7 +150,7 @@ func liveBranch(t *testing.T, c *codecommit.Client, branch string) string {
 	if _, err := tree.Add(branch + ".txt"); err != nil {
 		t.Fatal(err)
 	}
-	commit, err := tree.Commit("Live test", &gogit.CommitOptions{Author: &object.Signature{Name: "Plumbline", Email: "plumbline@example.com", When: time.Now()}})
+	commit, err := tree.Commit("Live test", &gogit.CommitOptions{Author: &gitobject.Signature{Name: "Plumbline", Email: "plumbline@example.com", When: time.Now()}})
 	if err != nil {
 		t.Fatal(err)
 	}
