@@ -141,14 +141,14 @@ func (a *app) installation(ctx context.Context) (int64, error) {
 	return found.GetID(), nil
 }
 
-// denied says of what is not found that we may not: a caller who looks for a pull request must not take it for one that is gone. A token
-// has no conflict and no invalid request either.
+// denied says of all that is refused that we may not: a caller who looks for a pull request must not take what is not found for one that is
+// gone.
 func (a *app) denied(err error, format string, args ...any) error {
 	fact := fmt.Sprintf(format, args...)
 	var refused *forge.HTTPError
 	var wait *plumbline.Retry
 	if errors.As(err, &refused) && !errors.As(err, &wait) && refused.Status/100 == 4 {
-		return fmt.Errorf("%s (%v): %w", fact, err, plumbline.ErrDenied)
+		return fmt.Errorf("%s (%s): %w", fact, err.Error(), plumbline.ErrDenied)
 	}
 	return fmt.Errorf("%s: %w", fact, err)
 }

@@ -218,7 +218,7 @@ func emulate(t *testing.T) string {
 	go func() { ended <- cmd.Wait() }()
 	t.Cleanup(func() {
 		_ = in.Close()
-		<-ended
+		_ = <-ended // as it was told to
 	})
 	await(t, url, ended, &out)
 	return url

@@ -122,7 +122,7 @@ func explain(a *forge.API, err error, secrets ...plumbline.Secret) error {
 		}
 		return fmt.Errorf("%s %s on %s: %w", strings.ToUpper(u.Op), where.Path, where.Host, u.Err)
 	}
-	resp, message, later := refusal(err)
+	resp, message, later := refusal(err) //nolint:bodyclose // the library has read and closed it
 	if resp == nil {
 		return fmt.Errorf("github: %w", brief{err})
 	}
