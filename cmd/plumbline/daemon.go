@@ -42,6 +42,7 @@ type daemon struct {
 	dir    *artifact.Dir
 	repos  map[string]repoGit
 	links  map[string]*link // by forge
+	hook   *hooks
 	web    *web.Server
 	worker *worker.Worker
 	loops  []*loop
@@ -110,6 +111,7 @@ func build(ctx context.Context, cfg *config.Config, log *zap.Logger) (d *daemon,
 			return d, fmt.Errorf("repository %s: %w", repo.Name, err)
 		}
 	}
+	d.hook = d.newHooks()
 	for _, l := range d.links {
 		if l.Queue == "" {
 			continue
@@ -134,7 +136,7 @@ func build(ctx context.Context, cfg *config.Config, log *zap.Logger) (d *daemon,
 	}
 	d.web = web.New(web.Config{
 		Store: d.store, Plans: docs, Logs: docs, Repositories: cfg.Repositories, Token: d.token, PublicURL: cfg.Server.PublicURL,
-		Version: version(), Log: log.Named("web"), Debug: d.lampsOf, Hooks: d.hooks().Receive, Access: cfg.Access,
+		Version: version(), Log: log.Named("web"), Debug: d.lamps.list, Forges: d.allowances, Hooks: d.hook.Receive, Access: cfg.Access,
 	})
 	return d, nil
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awsconfig "github.com/aws/aws-sdk-go-v2/config"
+	"go.uber.org/zap"
 
 	"github.com/plumbline/plumbline/internal/config"
 	"github.com/plumbline/plumbline/internal/forge"
@@ -185,13 +186,31 @@ func (s *spaced) wake() {
 // hookSpacing is the least time between two polls of a repository that webhooks ask for.
 const hookSpacing = time.Second
 
-// hooks returns what takes the webhooks of all forges.
-func (d *daemon) hooks() *hooks {
+// newHooks returns what takes the webhooks of all forges. Where other nodes may poll, a delivery becomes a wish in the database, which wakes
+// whoever polls.
+func (d *daemon) newHooks() *hooks {
 	h := &hooks{links: d.links, repos: d.cfg.Repositories, wake: map[string]*spaced{}, now: time.Now}
 	for name, l := range d.poll {
-		h.wake[name] = &spaced{least: hookSpacing, do: l.wake}
+		wake := l.wake
+		if d.shared {
+			wake = func() { d.wish(name) }
+		}
+		h.wake[name] = &spaced{least: hookSpacing, do: wake}
 	}
 	return h
+}
+
+// wish asks for a poll of a repository by any node. One that cannot be written costs a poll's interval.
+func (d *daemon) wish(repo string) {
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	pending, err := d.store.Requests(ctx, repo)
+	if err == nil && !slices.ContainsFunc(pending, func(r plumbline.Request) bool { return r.Kind == plumbline.RequestPoll }) {
+		_, err = d.store.Request(ctx, plumbline.Request{Repository: repo, Kind: plumbline.RequestPoll, By: "webhook", At: time.Now()})
+	}
+	if err != nil {
+		d.log.Warn("a webhook's wish for a poll", zap.String("repository", repo), zap.Error(err))
+	}
 }
 
 // events reads the queue with a forge's events.
@@ -200,7 +219,7 @@ func (d *daemon) events(l *link) (*loop, error) {
 	if err != nil {
 		return nil, fmt.Errorf("forge %s: %w", l.Name, err)
 	}
-	wake := d.hooks().wake
+	wake := d.hook.wake
 	return newLoop("events "+l.Name, func(ctx context.Context) (string, time.Time, error) {
 		names, err := q.Receive(ctx)
 		woken := 0
@@ -214,29 +233,20 @@ func (d *daemon) events(l *link) (*loop, error) {
 	}), nil
 }
 
-// lampsOf shows the loops, and what the forges' tokens may still ask.
-func (d *daemon) lampsOf() []web.Loop {
-	out := d.lamps.list()
+// allowances are what the forges' tokens may still ask.
+func (d *daemon) allowances() []web.Forge {
+	var out []web.Forge
 	for _, f := range d.cfg.Forges {
-		if l := d.links[f.Name]; l != nil && f.Kind != "git" {
-			s := l.budget.State()
-			out = append(out, web.Loop{Name: "forge " + f.Name, Result: allowance(s), Next: s.Quiet, Failed: !s.Quiet.IsZero()})
+		l := d.links[f.Name]
+		if l == nil || f.Kind == "git" {
+			continue
 		}
-	}
-	return out
-}
-
-// allowance says what a token may still ask.
-func allowance(s forge.BudgetState) string {
-	out := fmt.Sprintf("%d asked, %d of them unchanged", s.Asked, s.Saved)
-	if s.Limit > 0 && s.Left >= 0 {
-		out += fmt.Sprintf("; %d of %d left until %s", s.Left, s.Limit, s.Resets.UTC().Format("15:04 MST"))
-	}
-	if s.Refused > 0 {
-		out += fmt.Sprintf("; %d held back", s.Refused)
-	}
-	if s.Reason != "" {
-		out += "; " + s.Reason
+		s := l.budget.State()
+		one := web.Forge{Name: f.Name, Asked: s.Asked, Saved: s.Saved, Quiet: s.Quiet, Reason: s.Reason}
+		if s.Limit > 0 && s.Left >= 0 {
+			one.Limit, one.Left, one.Resets = s.Limit, s.Left, s.Resets
+		}
+		out = append(out, one)
 	}
 	return out
 }

@@ -31,7 +31,7 @@ import (
 const digestKeyVariable = "PLUMBLINE_DIGEST_KEY"
 
 // noteLimits are how long a note may be, in bytes, by forge. GitHub and Gitea count characters; bytes are never fewer.
-var noteLimits = map[string]int{"github": 65536, "gitlab": 1000000, "gitea": 65536, "bitbucket": 32768, "codecommit": 10240}
+var noteLimits = map[string]int{"github": 65536, "gitlab": 1000000, "gitea": 65536, "bitbucket": 32767, "codecommit": 10240}
 
 // plainForges show raw HTML as text.
 var plainForges = []string{"bitbucket", "codecommit"}

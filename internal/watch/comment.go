@@ -329,6 +329,9 @@ func (w *Watcher) planSkipped(ctx context.Context, c plumbline.Command, mr plumb
 	if len(c.Args) > 0 {
 		return refused(plumbline.ErrInvalid, "It was not planned yet, so all its stacks are: write `plumbline plan`.")
 	}
+	if mr.HeadRef == "" {
+		return refused(plumbline.ErrConflict, "The forge shows the head of this fork in no ref that could be fetched; push its branch to this repository.")
+	}
 	was, err := w.ledger.Seen(ctx, w.repo.Name, plumbline.SubjectMR(mr.ID))
 	if err != nil {
 		return err

@@ -66,6 +66,17 @@ func (w *Watcher) openRequest(ctx context.Context, mr plumbline.MergeRequest, kn
 	if was == mr.Mark() && !bare && !again {
 		return nil
 	}
+	// Before it is fetched: a fork's head may be where nobody fetches from.
+	if mr.Skipped = w.repo.Proposals.Skips(mr); mr.Skipped != "" && !bare {
+		mr.Base = target
+		return w.observe(ctx, plumbline.Observation{
+			Repository: w.repo.Name, Subject: plumbline.SubjectMR(mr.ID), Was: was, Now: mr.Mark(), At: w.now(),
+			MergeRequest: &mr, Supersede: []string{plumbline.SubjectMR(mr.ID)},
+		}, res)
+	}
+	if mr.HeadRef == "" {
+		return fmt.Errorf("%w: the forge has its head in no ref of this repository", plumbline.ErrInvalid)
+	}
 	if err := w.git.Fetch(ctx, map[string]string{mr.HeadRef: mr.Head, "refs/heads/" + mr.Target: target}); err != nil {
 		return fmt.Errorf("fetch: %w", err)
 	}
@@ -91,14 +102,6 @@ func (w *Watcher) openRequest(ctx context.Context, mr plumbline.MergeRequest, kn
 		case was == mr.Mark() && !again:
 			return nil
 		}
-	}
-	o := plumbline.Observation{
-		Repository: w.repo.Name, Subject: plumbline.SubjectMR(mr.ID), Was: was, Now: mr.Mark(), At: w.now(),
-		MergeRequest: &mr, Supersede: []string{plumbline.SubjectMR(mr.ID)},
-	}
-	mr.Base = target
-	if mr.Skipped = w.repo.Proposals.Skips(mr); mr.Skipped != "" {
-		return w.observe(ctx, o, res)
 	}
 	return w.propose(ctx, mr, was, target, res)
 }

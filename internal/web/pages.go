@@ -14,6 +14,7 @@ type overview struct {
 	Places    []place
 	Waiting   []plumbline.Run // for a person: what went wrong first, then what awaits approval
 	Proposals []proposal
+	Forges    []Forge
 }
 
 func (s *Server) overviewPage(w http.ResponseWriter, r *http.Request, who Identity) error {
@@ -36,6 +37,9 @@ func (s *Server) overviewPage(w http.ResponseWriter, r *http.Request, who Identi
 	o.Waiting = append(o.Waiting, awaiting...)
 	if o.Proposals, err = s.proposals(r.Context(), "", plumbline.MROpen); err != nil {
 		return err
+	}
+	if s.c.Forges != nil {
+		o.Forges = s.c.Forges()
 	}
 	return s.show(w, who, "overview", view{Title: "Overview", Section: "/", Body: o})
 }

@@ -82,6 +82,18 @@ type Loop struct {
 	Next   time.Time     `json:"next,omitzero"` // zero: when it is woken
 }
 
+// Forge is what a forge's token may still ask, as far as the forge says.
+type Forge struct {
+	Name   string
+	Limit  int       // requests in a window; 0: the forge does not say
+	Left   int       // of them
+	Resets time.Time // when there are as many again
+	Asked  int64     // requests since the daemon started
+	Saved  int64     // of them, answered with "as before"
+	Quiet  time.Time // it is not asked before then; zero: it can be asked
+	Reason string    // why it is not asked, or asked less often
+}
+
 // Config makes a Server.
 type Config struct {
 	Store        Store
@@ -95,7 +107,8 @@ type Config struct {
 	Now          func() time.Time // default time.Now
 	Log          *zap.Logger      // default: nowhere
 	// Poll is how long a live log or page goes without looking when nothing wakes it. Default 2 s.
-	Poll time.Duration
+	Poll   time.Duration
+	Forges func() []Forge   // default: none are shown
 	Access plumbline.Access // what others than plumbline.Local may do; default: nothing
 	// Hooks takes one delivery of a webhook of the forge with that name in the configuration. It keeps neither header nor body, and returns
 	// soon. Errors hold nothing of either: plumbline.ErrDenied when the forge did not sign it, ErrInvalid when it cannot be read, ErrNotFound

@@ -48,7 +48,7 @@ func NewServer() (*web.Server, *Store) {
 	s := NewStore()
 	return web.New(web.Config{
 		Store: s, Logs: s, Plans: s, Repositories: s.Repositories(), Token: plumbline.NewSecret(Token),
-		Debug: loops, Version: "preview", Now: func() time.Time { return Now }, Poll: 50 * time.Millisecond,
+		Debug: loops, Forges: forges, Version: "preview", Now: func() time.Time { return Now }, Poll: 50 * time.Millisecond,
 	}), s
 }
 
@@ -60,6 +60,14 @@ func Handler() http.Handler {
 		r.Header.Set("Authorization", "Bearer "+Token)
 		h.ServeHTTP(w, r)
 	})
+}
+
+func forges() []web.Forge {
+	return []web.Forge{
+		{Name: "corp", Limit: 2000, Left: 1874, Resets: Now.Add(41 * time.Second), Asked: 48211, Saved: 40977},
+		{Name: "hub", Limit: 5000, Resets: Now.Add(18 * time.Minute), Asked: 5012, Saved: 911, Quiet: Now.Add(18 * time.Minute), Reason: "the forge says that nothing is left"},
+		{Name: "tea", Asked: 1204},
+	}
 }
 
 func loops() []web.Loop {
