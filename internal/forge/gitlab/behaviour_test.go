@@ -269,7 +269,16 @@ func TestStatusChanges(t *testing.T) {
 			t.Errorf("after %s: %q", step.text, got)
 		}
 	}
-	// An address is taken away by a new status.
+	// A text or an address is taken away by a new status.
+	f.statuses = nil
+	for _, text := range []string{"some", ""} {
+		if err := c.SetStatus(t.Context(), commit, plumbline.CommitStatus{Context: "a", State: plumbline.ToldPending, Description: text}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := f.rows(commit); !slices.Equal(got, []string{"feature/x canceled some", "feature/x pending"}) {
+		t.Errorf("%q", got)
+	}
 	f.statuses = nil
 	s := plumbline.CommitStatus{Context: "a", State: plumbline.ToldPending, URL: "https://x/1"}
 	for _, url := range []string{"https://x/1", ""} {
@@ -303,6 +312,35 @@ func TestStatusPipelines(t *testing.T) {
 		people{f}.OpenMR(t, "x", "main", "x")
 		f.branches["aaa"], f.history["aaa"] = f.mrs[0].head, []string{f.mrs[0].head}
 		if err := f.client(token).SetStatus(t.Context(), f.mrs[0].head, s); err != nil || f.pipelines[0].ref != "feature/x" {
+			t.Errorf("%+v, %v", f.pipelines, err)
+		}
+	})
+	t.Run("of an older commit", func(t *testing.T) {
+		f := newFake(t)
+		id := people{f}.OpenMR(t, "x", "main", "x")
+		older := f.mrs[0].head
+		f.branches["aaa"], f.history["aaa"] = older, []string{older}
+		people{f}.Push(t, id)
+		if err := f.client(token).SetStatus(t.Context(), older, s); err != nil || f.pipelines[0].ref != "feature/x" {
+			t.Errorf("%+v, %v", f.pipelines, err)
+		}
+	})
+	t.Run("of the head of one and the middle of another", func(t *testing.T) {
+		f := newFake(t)
+		people{f}.OpenMR(t, "x", "main", "x")
+		head := f.mrs[0].head
+		f.push("aaa", "feature/x", dev)
+		f.open("aaa", "main", "more", "", nil, dev)
+		slices.Reverse(f.mrs)
+		if err := f.client(token).SetStatus(t.Context(), head, s); err != nil || f.pipelines[0].ref != "feature/x" {
+			t.Errorf("%+v, %v", f.pipelines, err)
+		}
+	})
+	t.Run("of a merged one", func(t *testing.T) {
+		f := newFake(t)
+		id := people{f}.OpenMR(t, "x", "main", "x")
+		people{f}.Merge(t, id)
+		if err := f.client(token).SetStatus(t.Context(), f.mrs[0].head, s); err != nil || f.pipelines[0].ref != "main" {
 			t.Errorf("%+v, %v", f.pipelines, err)
 		}
 	})
@@ -534,5 +572,22 @@ func TestDeploymentOfJob(t *testing.T) {
 	err := c.SetDeployment(t.Context(), forge.Deployment{Environment: "e", Branch: "main", Commit: commit, State: forge.DeploymentRunning})
 	if err != nil || strings.Join(asked, " ") != "GET GET POST" {
 		t.Errorf("%q, %v", asked, err)
+	}
+}
+
+// TestIssuesOfOthers: a server that does not filter cannot make us close what somebody else opened.
+func TestIssuesOfOthers(t *testing.T) {
+	c := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		switch {
+		case r.URL.Path == "/api/v4/user":
+			fmt.Fprint(w, `{"id":7}`)
+		case r.Method == "GET":
+			fmt.Fprint(w, `[{"iid":1,"state":"opened","description":"m","author":{"id":8}},{"iid":2,"state":"closed","description":"m","author":{"id":7}}]`)
+		default:
+			t.Errorf("%s %s", r.Method, r.URL)
+		}
+	})
+	if err := c.CloseIssue(t.Context(), "m"); err != nil {
+		t.Error(err)
 	}
 }

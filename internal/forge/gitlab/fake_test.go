@@ -766,7 +766,7 @@ func commitMRs(c call, sha string) any {
 
 func (f *fake) showStatus(s *fakeStatus) map[string]any {
 	return map[string]any{
-		"id": s.id, "sha": s.sha, "ref": s.ref, "status": s.state, "name": s.name, "target_url": orNull(s.url), "description": s.description,
+		"id": s.id, "sha": s.sha, "ref": s.ref, "status": s.state, "name": s.name, "target_url": orNull(s.url), "description": orNull(s.description),
 		"created_at": stamp(s.created), "started_at": stamp(s.started), "finished_at": stamp(s.finished), "allow_failure": false, "coverage": nil,
 		"pipeline_id": s.pipeline, "author": userOf(f, s.author, false),
 	}
@@ -785,12 +785,12 @@ func listStatuses(c call, sha string) any {
 // createStatus is app/services/ci/create_commit_status_service.rb.
 func createStatus(c call, sha string) any {
 	p := in[struct {
-		State       string  `json:"state"`
-		Ref         string  `json:"ref"`
-		Name        string  `json:"name"`
-		TargetURL   *string `json:"target_url"`
-		Description *string `json:"description"`
-		PipelineID  int64   `json:"pipeline_id"`
+		State       string `json:"state"`
+		Ref         string `json:"ref"`
+		Name        string `json:"name"`
+		TargetURL   string `json:"target_url"`
+		Description string `json:"description"`
+		PipelineID  int64  `json:"pipeline_id"`
 	}](c)
 	if !slices.Contains([]string{"pending", "running", "success", "failed", "canceled", "skipped"}, p.State) {
 		return refusal{400, map[string]any{"error": "state does not have a valid value"}}
@@ -810,18 +810,13 @@ func createStatus(c call, sha string) any {
 		s = &fakeStatus{pipeline: pipeline, sha: sha, ref: ref, name: p.Name, author: c.by, state: "created", created: c.f.now()}
 	}
 	changed := *s
-	if p.TargetURL != nil {
-		changed.url = *p.TargetURL
-	}
-	if p.Description != nil {
-		changed.description = *p.Description
-	}
+	changed.url, changed.description = cmp.Or(p.TargetURL, changed.url), cmp.Or(p.Description, changed.description) // empty ones are overlooked
 	for field, long := range map[string]string{"name": changed.name, "target_url": changed.url, "description": changed.description} {
 		if utf8.RuneCountInString(long) > 255 {
 			return refuse(400, map[string]any{field: []string{"is too long (maximum is 255 characters)"}})
 		}
 	}
-	if p.TargetURL != nil && !strings.Contains(*p.TargetURL, "://") {
+	if changed.url != "" && !strings.Contains(changed.url, "://") {
 		return refuse(400, map[string]any{"target_url": []string{"is blocked: Only allowed schemes are http, https"}})
 	}
 	if event := changed.become(p.State, c.f.now()); event != "" {

@@ -1,10 +1,11 @@
 // Package gitlab speaks for a project on GitLab.com or on a GitLab of one's own, from version 15.
 //
-// Requests and answers are those of GitLab's own client library. No GitLab was at hand when this was written. What the tests show, they
-// show on a server in the tests that behaves as GitLab's documentation and source say; the shape of all that it answers is compared with the
-// payloads that GitLab's client library was recorded with and with the JSON schemas that GitLab tests its API with. How it behaves, such as
-// which change of a status is refused, is our reading of that source. TestSuiteOnGitLab runs the same suite on a real project when it is
-// told one.
+// Requests and answers are those of GitLab's own client library. No GitLab was at hand when this was written, so that nothing here has run
+// against one. What the tests show, they show on a server in the tests that behaves as GitLab's documentation and source say. The shape of
+// each of its answers is held to what others wrote: the JSON schemas that GitLab tests its API with, the payloads that its client library is
+// tested with, and that library's types. For a commit's status there is neither a schema nor a payload, but the list of fields in GitLab's
+// source; for GraphQL there is only its description. How GitLab behaves, such as which change of a status it refuses, is our reading of its
+// source. TestSuiteOnGitLab runs the same suite on a real project when it is told one, which nobody has done yet.
 package gitlab
 
 import (
@@ -29,9 +30,12 @@ import (
 
 // Config says which project on which server.
 type Config struct {
-	URL     string           // of the server, with the path it lives under, if any
-	Project string           // "group/name", "group/sub/name", or the project's number
-	Token   plumbline.Secret // of a user, a project or a group, with the scope api and the role Developer
+	URL     string // of the server, with the path it lives under, if any
+	Project string // "group/name", "group/sub/name", or the project's number
+	// Of a user, a project or a group, with the scope api and the role Developer. On commits of protected branches GitLab takes statuses only
+	// from those who may push or merge there (app/policies/ci/pipeline_policy.rb), and to protected environments deployments only from those
+	// who may deploy there.
+	Token plumbline.Secret
 	forge.Dial
 }
 
@@ -41,10 +45,9 @@ const (
 	noteLimit = 1_000_000
 	// Characters of an issue's or a merge request's title: app/models/concerns/issuable.rb.
 	titleLimit = 255
-	// Characters of a status's name and description: https://docs.gitlab.com/api/commits/, "Set commit pipeline status".
-	contextLimit, descriptionLimit = 255, 255
-	// Characters of a status's target_url: app/models/generic_commit_status.rb.
-	urlLimit = 255
+	// Characters of a status's description and target_url: https://docs.gitlab.com/api/commits/#set-commit-pipeline-status. For its name no
+	// limit is given; GitLab keeps it in one line of a job.
+	contextLimit, descriptionLimit, urlLimit = 255, 255, 255
 
 	// The most that GitLab returns: https://docs.gitlab.com/api/rest/#pagination.
 	pageSize = 100
@@ -158,7 +161,7 @@ func (c *Client) check(resp *api.Response, err error) error {
 	case resp == nil || resp.Response == nil:
 		var u *url.Error // repeats method and address
 		if errors.As(err, &u) {
-			return fmt.Errorf("%s %s: %w", u.Op, bare(u.URL), u.Err)
+			return fmt.Errorf("%s %s: %w", strings.ToUpper(u.Op), bare(u.URL), u.Err)
 		}
 		return err
 	case resp.StatusCode/100 == 2:

@@ -488,6 +488,8 @@ func TestMergeRequest(t *testing.T) {
 	f.mrs[0].approved = []account{manager, dev}
 	f.mrs[0].head = f.push("feature/x", "", manager)
 	f.push("other", "main", dev)
+	// Somebody else made a branch of it later.
+	f.events = append(f.events, fakeEvent{f.next(), dev, "pushed new", "copy", f.mrs[0].head, f.now()})
 	f.mu.Unlock()
 	mr, err := c.MergeRequest(t.Context(), id)
 	if err != nil || !slices.Equal(mr.ApprovedBy, []string{"manager", "dev"}) || mr.LastPusher != "manager" || mr.Author != "dev" {

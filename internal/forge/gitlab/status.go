@@ -26,12 +26,13 @@ import (
 //	       |                       |                    |
 //	       +--success, failed------+----success, failed-+--> ended
 //
-// Another text while it is pending makes it run, since the same state again is refused; another text while it runs cancels it for a new one.
+// Another text while it is pending makes it run, since the same state again is refused; another text while it runs cancels it for a new one,
+// and so does one that is to be empty, since GitLab would keep what it has.
 //
 // Where the commit has a pipeline, the status joins the newest, which is the one that the merge request shows. Where it has none, GitLab
-// makes one that is called external. A ref is then named only when the commit is the head of an open merge request: its branch, so that the
-// merge request shows the pipeline, or, for a fork, the ref that the head can be fetched from, which is a pipeline that the merge request
-// does not show: writing to the fork is not ours. Without a ref GitLab takes the first branch that contains the commit. A pipeline of a
+// makes one that is called external. A ref is then named only when the commit is in an open merge request, best as its head: its branch, so
+// that the merge request shows the pipeline, or, for a fork, the ref that the head can be fetched from, which is a pipeline that the merge
+// request does not show: writing to the fork is not ours. Without a ref GitLab takes the first branch that contains the commit. A pipeline of a
 // protected branch takes statuses only from those who may merge or push there.
 func (c *Client) SetStatus(ctx context.Context, commit string, s plumbline.CommitStatus) error {
 	s = forge.Fit(s, contextLimit, descriptionLimit)
@@ -78,8 +79,11 @@ func refusedTransition(err error) bool {
 
 // say brings the status now, which may be nil, to where it says s.
 func (c *Client) say(ctx context.Context, commit string, now *api.CommitStatus, want api.BuildStateValue, s plumbline.CommitStatus) error {
-	o := api.SetCommitStatusOptions{Name: &s.Context, Description: &s.Description}
-	if s.URL != "" { // GitLab refuses an empty one
+	o := api.SetCommitStatusOptions{Name: &s.Context}
+	if s.Description != "" { // GitLab overlooks what is empty (lib/api/helpers.rb, attributes_for_keys)
+		o.Description = &s.Description
+	}
+	if s.URL != "" {
 		o.TargetURL = &s.URL
 	}
 	changeable, err := c.changeable(ctx, now)
@@ -98,7 +102,8 @@ func (c *Client) say(ctx context.Context, commit string, now *api.CommitStatus, 
 		o.PipelineID = &now.PipelineID // a newer one would get a status of its own, and this one never end
 	}
 	stuck := want == api.Pending && now.Status == string(api.Running)
-	if stuck || (s.URL == "" && now.TargetURL != "") { // what is not named stays as it was
+	emptied := (s.Description == "" && now.Description != "") || (s.URL == "" && now.TargetURL != "")
+	if stuck || emptied {
 		if err := c.post(ctx, commit, o, api.Canceled); err != nil {
 			return err
 		}
@@ -163,17 +168,22 @@ func (c *Client) ref(ctx context.Context, commit string) (*string, error) {
 	if err := c.check(resp, err); err != nil {
 		return nil, err
 	}
+	var found *string
 	for _, one := range mrs {
 		mr, err := mergeRequest(one)
-		switch {
-		case err != nil:
+		if err != nil {
 			return nil, err
-		case mr.State != plumbline.MROpen || mr.Head != commit:
-		case mr.Fork:
-			return &mr.HeadRef, nil
-		default:
-			return &mr.Source, nil
+		}
+		if mr.State != plumbline.MROpen {
+			continue
+		}
+		ref := mr.Source
+		if mr.Fork {
+			ref = mr.HeadRef
+		}
+		if found == nil || mr.Head == commit {
+			found = &ref
 		}
 	}
-	return nil, nil
+	return found, nil
 }
