@@ -239,7 +239,10 @@ func TestReactionNotOffered(t *testing.T) {
 // TestProposals: a pull request whose answer was lost is found, and one that was closed is not brought back.
 func TestProposals(t *testing.T) {
 	f := newFake(t)
-	c := f.client(t, daemon)
+	now := time.Now()
+	conf := f.config(daemon)
+	conf.Now = func() time.Time { return now }
+	c := newClient(t, conf)
 	f.Branch(t, "promote", "")
 	want := forge.Proposal{Source: "promote", Target: "main", Title: "Promote\n" + strings.Repeat("ü", 200), Body: strings.Repeat("日", 20_000)}
 	f.lose = func(operation string) error {
@@ -253,7 +256,10 @@ func TestProposals(t *testing.T) {
 	}
 	f.lose = nil
 	var seen []string
-	for range 3 {
+	for i := range 26 {
+		if i%13 == 12 {
+			now = now.Add(time.Hour)
+		}
 		first, err := c.OpenMergeRequest(t.Context(), want)
 		if err != nil {
 			t.Fatal(err)

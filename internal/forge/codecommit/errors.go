@@ -65,6 +65,16 @@ type wire struct {
 }
 
 func (t wire) RoundTrip(req *http.Request) (*http.Response, error) {
+	if req.Body != nil {
+		// The body that the SDK (smithy-go v1.28.8) sends answers io.EOF to WriteTo once it is closed, and it is closed as soon as there is an answer.
+		// net/http asks it once more whether it has ended, takes that for an error, and drops the connection under an answer that is still read.
+		body := req.Body
+		req = req.WithContext(req.Context()) // a copy, as a RoundTripper changes nothing
+		req.Body = struct {
+			io.Reader
+			io.Closer
+		}{body, body}
+	}
 	resp, err := t.next.RoundTrip(req)
 	if err != nil {
 		return nil, err

@@ -19,8 +19,8 @@ import (
 
 // UpsertNote writes the one general comment of ours that carries marker.
 //
-// A comment whose answer was lost is not written twice: it is looked for first, and its clientRequestToken follows from what it says. Since the
-// token of a comment that was deleted would only bring that one back, the ID of the last one deleted goes into the next token.
+// A comment whose answer was lost is not written twice: it is looked for first, and its clientRequestToken follows from what it says, for the hour.
+// Since the token of a comment that was deleted would only bring that one back, the ID of the last one deleted goes into the next token.
 func (c *Client) UpsertNote(ctx context.Context, mr plumbline.MergeRequest, marker, body string) error {
 	if err := forge.CheckNote(marker, body, noteLimit); err != nil {
 		return err
@@ -111,7 +111,7 @@ func (c *Client) post(ctx context.Context, id, body, after string) (comment stri
 	if !isCommit(before) || !isCommit(head) {
 		return "", unexpected("GetPullRequest", "a pull request without commits")
 	}
-	token := requestToken("note", c.project, id, before, head, body, after)
+	token := c.requestToken("note", c.project, id, before, head, body, after)
 	out, err := c.api.PostCommentForPullRequest(ctx, &api.PostCommentForPullRequestInput{
 		PullRequestId: &id, RepositoryName: &c.project, BeforeCommitId: &before, AfterCommitId: &head, Content: &body, ClientRequestToken: &token,
 	})
@@ -124,10 +124,11 @@ func (c *Client) post(ctx context.Context, id, body, after string) (comment stri
 	return *out.Comment.CommentId, nil
 }
 
-// requestToken returns the same token for the same request, in the form of those that the SDK makes up.
-func requestToken(parts ...string) string {
+// requestToken returns the same token for the same request within an hour, in the form of those that the SDK makes up. How long CodeCommit remembers
+// one is not documented; what is asked for in the same words each month is meant each month.
+func (c *Client) requestToken(parts ...string) string {
 	h := sha256.New()
-	for _, p := range parts {
+	for _, p := range append(parts, c.now().UTC().Format("2006-01-02T15")) {
 		fmt.Fprintf(h, "%d:%s", len(p), p)
 	}
 	s := h.Sum(nil)

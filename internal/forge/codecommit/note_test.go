@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/plumbline/plumbline/internal/plumbline"
 )
@@ -47,9 +48,11 @@ func TestLost(t *testing.T) {
 // TestLostBlind: the answer was lost, and the comment is not to be seen yet. The token keeps a second one from being written.
 func TestLostBlind(t *testing.T) {
 	f := newFake(t)
+	conf, at := f.config(daemon), time.Now()
+	conf.Now = func() time.Time { return at }
 	mr := plumbline.MergeRequest{ID: f.OpenMR(t, "a", "main", "a")}
 	f.lostOnce("PostCommentForPullRequest")
-	if err := f.client(t, daemon).UpsertNote(t.Context(), mr, mark, mark); err == nil {
+	if err := newClient(t, conf).UpsertNote(t.Context(), mr, mark, mark); err == nil {
 		t.Fatal("an answer that was lost was read")
 	}
 	hidden := f.comments
@@ -60,7 +63,7 @@ func TestLostBlind(t *testing.T) {
 		}
 		return nil
 	}
-	if err := f.client(t, daemon).UpsertNote(t.Context(), mr, mark, mark); err != nil {
+	if err := newClient(t, conf).UpsertNote(t.Context(), mr, mark, mark); err != nil {
 		t.Fatal(err)
 	}
 	if got := f.Notes(t, mr.ID); !slices.Equal(got, []string{mark}) {

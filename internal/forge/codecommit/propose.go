@@ -59,12 +59,12 @@ func (c *Client) find(ctx context.Context, source, target string) (*types.PullRe
 	return nil, nil, nil
 }
 
-// create opens a pull request. The same proposal has the same clientRequestToken, so that an answer that was lost leaves one and not two. When that
-// brings back one that was closed since, its number goes into the next token.
+// create opens a pull request. The same proposal has the same clientRequestToken for an hour, so that an answer that was lost leaves one and not two.
+// When that brings back one that was closed since, its number goes into the next token.
 func (c *Client) create(ctx context.Context, p forge.Proposal, title, body string) (*types.PullRequest, *types.PullRequestTarget, error) {
 	source, target, after := branches+p.Source, branches+p.Target, ""
 	for range 20 {
-		token := requestToken("pull request", c.project, source, target, title, body, after)
+		token := c.requestToken("pull request", c.project, source, target, title, body, after)
 		out, err := c.api.CreatePullRequest(ctx, &api.CreatePullRequestInput{
 			Title: &title, Description: &body, ClientRequestToken: &token,
 			Targets: []types.Target{{RepositoryName: &c.project, SourceReference: &source, DestinationReference: &target}},
