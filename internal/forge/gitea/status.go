@@ -31,7 +31,7 @@ func (c *Client) SetStatus(ctx context.Context, commit string, s plumbline.Commi
 
 // status returns the newest status of a context, or nil. The combined status lists each context's newest one.
 func (c *Client) status(ctx context.Context, commit, name string) (*api.Status, error) {
-	for page, n := 1, 0; n < maxPages; n++ {
+	for page, n, sum := 1, 0, 0; n < maxPages; n++ {
 		var all api.CombinedStatus
 		h, err := c.api.Call(ctx, "GET", fmt.Sprintf("%s/commits/%s/status?limit=%d&page=%d", c.repo, url.PathEscape(commit), c.limit, page), nil, &all)
 		if errors.Is(err, io.EOF) {
@@ -45,7 +45,11 @@ func (c *Client) status(ctx context.Context, commit, name string) (*api.Status, 
 				return s, nil
 			}
 		}
+		sum += len(all.Statuses)
 		next := forge.NextPage(h)
+		if next == 0 && (len(all.Statuses) >= c.limit || c.more(h, page, len(all.Statuses), sum)) {
+			next = page + 1 // Forgejo 10 has pages here and no Link header
+		}
 		if next <= page {
 			break
 		}
