@@ -618,17 +618,22 @@ func TestLostAnswers(t *testing.T) {
 			return c.SetDeployment(t.Context(), forge.Deployment{Environment: "e", Branch: "main", Commit: head, State: forge.DeploymentRunning})
 		},
 	} {
-		posted := 0
-		f.lose = func(r *http.Request) bool {
+		var posted atomic.Int64
+		lose := func(lose func(*http.Request) bool) {
+			f.mu.Lock()
+			defer f.mu.Unlock()
+			f.lose = lose
+		}
+		lose(func(r *http.Request) bool {
 			if r.Method == "POST" {
-				posted++
+				posted.Add(1)
 			}
 			return r.Method == "POST"
+		})
+		if err := do(); err == nil || posted.Load() != 1 {
+			t.Errorf("%s: %v after %d tries", name, err, posted.Load())
 		}
-		if err := do(); err == nil || posted != 1 {
-			t.Errorf("%s: %v after %d tries", name, err, posted)
-		}
-		f.lose = nil
+		lose(nil)
 		for range 2 {
 			if err := do(); err != nil {
 				t.Errorf("%s again: %v", name, err)
