@@ -4,7 +4,10 @@
 // is no forge.Deployer and no forge.Checker. Neither makes a ref of the merge result: MergeRef stays empty. What differs:
 //
 //   - On Forgejo whoever administrates a repository may date comments and their changes back: such a change does not show.
-//   - Labels of the organization are found on Gitea; on Forgejo the repository gets one of the same name.
+//   - Labels of the organization are found on Gitea; on Forgejo 10 the repository gets one of the same name.
+//   - Forgejo 10 gives a commit's statuses in pages without a Link header.
+//
+// The suite runs on Gitea 1.26. docs/forges.md says what was tried on Forgejo.
 package gitea
 
 import (
