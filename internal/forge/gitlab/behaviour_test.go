@@ -554,7 +554,7 @@ func TestDeployments(t *testing.T) {
 	}
 }
 
-// TestDeploymentOfJob: GitLab refuses to have a CI job's deployment changed, and it is not ours.
+// TestDeploymentOfJob: GitLab refuses to have a CI job's deployment changed, and it is not ours; nor is one to another environment.
 func TestDeploymentOfJob(t *testing.T) {
 	commit := strings.Repeat("a", 40)
 	var asked []string
@@ -564,7 +564,7 @@ func TestDeploymentOfJob(t *testing.T) {
 		case r.URL.Path == "/api/v4/user":
 			fmt.Fprint(w, `{"id":7}`)
 		case r.Method == "GET":
-			fmt.Fprintf(w, `[{"id":1,"sha":"%s","status":"running","user":{"id":7},"environment":{"name":"e"},"deployable":{"id":5}}]`, commit)
+			fmt.Fprintf(w, `[{"id":2,"sha":"%[1]s","status":"running","user":{"id":7},"environment":{"name":"other"}},{"id":1,"sha":"%[1]s","status":"running","user":{"id":7},"environment":{"name":"e"},"deployable":{"id":5}}]`, commit)
 		default:
 			fmt.Fprint(w, `{}`)
 		}
