@@ -218,7 +218,9 @@ func emulate(t *testing.T) string {
 	go func() { ended <- cmd.Wait() }()
 	t.Cleanup(func() {
 		_ = in.Close()
-		_ = <-ended // as it was told to
+		if err := <-ended; err != nil {
+			t.Logf("emulate: %v", err)
+		}
 	})
 	await(t, url, ended, &out)
 	return url

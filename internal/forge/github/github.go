@@ -2,9 +2,9 @@
 //
 // It is for github.com, for GHE.com and for GitHub Enterprise Server. In the tests every request of it, and every answer of the server that
 // they run against, is checked against GitHub's own OpenAPI description (testdata/README.md). That server is ours; a second one, the npm
-// package emulate, is somebody else's, and covers less (TestSuiteOnEmulate says what). What GitHub itself does is shown by TestSuiteLive
-// alone, which runs where somebody gives it a repository. GitHub Enterprise Server was never asked: its addresses are taken from its
-// documentation.
+// package emulate, is somebody else's, and covers less (TestSuiteOnEmulate says what). A few answers that GitHub gave to others are read in
+// TestRecorded. What GitHub itself does with our requests is shown by TestSuiteLive alone, which runs where somebody gives it a repository;
+// until then nothing here was tried on GitHub. For GHE.com and GitHub Enterprise Server the addresses are taken from the documentation.
 package github
 
 import (

@@ -31,13 +31,16 @@ func (h *hub) dial(t testing.TB, c github.Config) *github.Client {
 	return out
 }
 
-var key = sync.OnceValue(func() *rsa.PrivateKey {
+// key is the App's, otherKey nobody's.
+var key, otherKey = sync.OnceValue(newKey), sync.OnceValue(newKey)
+
+func newKey() *rsa.PrivateKey {
 	k, err := rsa.GenerateKey(rand.Reader, 2048)
 	if err != nil {
 		panic(err)
 	}
 	return k
-})
+}
 
 func pemOf(k *rsa.PrivateKey) string {
 	return string(pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY", Bytes: x509.MarshalPKCS1PrivateKey(k)}))
@@ -66,11 +69,7 @@ func TestSuiteAsApp(t *testing.T) {
 	forgetest.Suite(t, func(t *testing.T) forgetest.Fixture {
 		h := newHub(t)
 		h.install(time.Now)
-		other, err := rsa.GenerateKey(rand.Reader, 2048)
-		if err != nil {
-			t.Fatal(err)
-		}
-		denied := h.dial(t, github.Config{App: &github.App{ID: 4242, Key: plumbline.NewSecret(pemOf(other))}})
+		denied := h.dial(t, github.Config{App: &github.App{ID: 4242, Key: plumbline.NewSecret(pemOf(otherKey()))}})
 		return forgetest.Fixture{Client: h.appClient(t, nil), Second: h.appClient(t, nil), Denied: denied, People: h}
 	})
 }
