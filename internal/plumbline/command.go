@@ -114,7 +114,7 @@ func (c Command) Impossible() string {
 		return "A rejection needs a reason: `plumbline reject REASON`."
 	case c.agrees() && len(c.Args) > 1 && !isDigest(c.Args[1]):
 		return "What follows the stack's name must be the plan's digest, of which at least 6 characters."
-	case c.Verb != VerbReject && len(c.Args) > 1 && !(c.agrees() && len(c.Args) == 2):
+	case c.agrees() && len(c.Args) > 2, !c.agrees() && c.Verb != VerbReject && len(c.Args) > 1:
 		return "`plumbline " + string(c.Verb) + "` takes the name of one stack at most."
 	}
 	return ""

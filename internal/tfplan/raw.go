@@ -191,7 +191,7 @@ func anyTrue(mask []byte) bool {
 		case 't': // outside a string, this is the only value with it
 			return true
 		case 'f':
-			i += len("alse")
+			i += len("false") - 1
 		}
 	}
 	return false
