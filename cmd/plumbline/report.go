@@ -30,8 +30,8 @@ import (
 // digestKeyVariable names the key by which a digest covers sensitive values outside a daemon.
 const digestKeyVariable = "PLUMBLINE_DIGEST_KEY"
 
-// noteLimits are how long a note may be, in bytes, by forge. GitHub and Gitea count characters; bytes are never fewer.
-var noteLimits = map[string]int{"github": 65536, "gitlab": 1000000, "gitea": 65536, "bitbucket": 32767, "codecommit": 10240}
+// noteLimits are how long a note may be, in bytes, by forge: what the adapters keep to.
+var noteLimits = map[string]int{"github": 65000, "gitlab": 1000000, "gitea": 262144, "bitbucket": 32767, "codecommit": 10240}
 
 // plainForges show raw HTML as text.
 var plainForges = []string{"bitbucket", "codecommit"}

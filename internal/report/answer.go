@@ -46,13 +46,15 @@ func (r *Reporter) answer(ctx context.Context, c plumbline.Command) error {
 	if err != nil {
 		return err
 	}
-	says := c.Answer
-	f, reacts := r.c.Forge.(reactor)
-	if reacts {
-		if err := f.React(ctx, mr, c.Comment, c.Outcome); err != nil {
+	says, sign := c.Answer, false
+	if f, ok := r.c.Forge.(reactor); ok {
+		err := f.React(ctx, mr, c.Comment, c.Outcome)
+		if err != nil && !errors.Is(err, plumbline.ErrDenied) { // reactions may be closed to us where words are not
 			return err
 		}
-	} else if says == "" {
+		sign = err == nil
+	}
+	if says == "" && !sign {
 		says = "Done: `plumbline " + strings.ReplaceAll(strings.Join(append([]string{string(c.Verb)}, c.Args...), " "), "`", "") + "`."
 	}
 	if says == "" {

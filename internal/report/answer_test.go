@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/plumbline/plumbline/internal/forge/forgetest"
 	"github.com/plumbline/plumbline/internal/plumbline"
 )
 
@@ -90,6 +91,26 @@ func TestAnswerToNobody(t *testing.T) {
 	}
 	if told, err := r.r.answers(t.Context()); told != 0 || err != nil {
 		t.Errorf("again: %d told, %v", told, err)
+	}
+}
+
+// TestAnswerWithoutReactions: where nobody may react, words say that it was done.
+func TestAnswerWithoutReactions(t *testing.T) {
+	r := newRig(t)
+	mr := &plumbline.MergeRequest{}
+	r.open(mr, "production/net")
+	r.command(mr.ID, r.forge.Comment(mr.ID, "ann", "plumbline plan"), plumbline.ReactionDone, "")
+	r.forge.Fault(func(ctx context.Context, method string) error {
+		if method == "React" {
+			return forgetest.Denied(ctx, method)
+		}
+		return nil
+	})
+	if told, err := r.r.answers(t.Context()); told != 1 || err != nil {
+		t.Fatalf("%d told, %v", told, err)
+	}
+	if notes := r.forge.Notes(mr.ID); !strings.Contains(notes[len(notes)-1].Body, "Done: `plumbline plan`.") {
+		t.Errorf("notes: %+v", notes)
 	}
 }
 
