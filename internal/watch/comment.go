@@ -22,6 +22,9 @@ const (
 	firstWords = 10 * time.Minute
 	// lasting is how long after a deployment has ended its merge requests are still listened to: somebody may want to try again.
 	lasting = 24 * time.Hour
+	// touchy is how long after something happened a merge request is listened to whatever its activity: GitLab notes that something happened once a
+	// minute at most.
+	touchy = 2 * time.Minute
 	// atOnce is how many commands of a merge request are taken at one look; the others are the next look's.
 	atOnce = 20
 )
@@ -52,7 +55,7 @@ func (w *Watcher) comments(ctx context.Context, open []plumbline.MergeRequest, r
 			}
 			continue
 		}
-		if all {
+		if all && w.now().Sub(mr.UpdatedAt) > touchy {
 			next[mr.ID] = mr.Activity
 		}
 	}

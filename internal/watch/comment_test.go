@@ -106,6 +106,8 @@ func TestQuietComments(t *testing.T) {
 	r.pass(time.Hour)
 	id := r.propose("x", map[string]string{"live/net/main.tf": state + "# new\n"})
 	r.poll()
+	r.pass(touchy + time.Second)
+	r.poll()
 	asked := r.forge.Requests("Comments")
 	for range 3 {
 		r.poll()
