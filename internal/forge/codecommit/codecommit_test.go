@@ -245,16 +245,10 @@ func TestProposals(t *testing.T) {
 	c := newClient(t, conf)
 	f.Branch(t, "promote", "")
 	want := forge.Proposal{Source: "promote", Target: "main", Title: "Promote\n" + strings.Repeat("ü", 200), Body: strings.Repeat("日", 20_000)}
-	f.lose = func(operation string) error {
-		if operation == "CreatePullRequest" {
-			return errLost
-		}
-		return nil
-	}
+	f.lostOnce("CreatePullRequest")
 	if _, err := c.OpenMergeRequest(t.Context(), want); err == nil {
 		t.Error("an answer that was lost was read")
 	}
-	f.lose = nil
 	var seen []string
 	for i := range 26 {
 		if i%13 == 12 {
@@ -271,9 +265,11 @@ func TestProposals(t *testing.T) {
 		if slices.Contains(seen, first.ID) {
 			t.Errorf("%s was closed, and is the proposal again", first.ID)
 		}
+		f.mu.Lock()
 		if len(f.pulls) != 2+len(seen) {
 			t.Errorf("%d pull requests", len(f.pulls))
 		}
+		f.mu.Unlock()
 		seen = append(seen, first.ID)
 		f.Close(t, first.ID)
 	}

@@ -16,6 +16,8 @@ import (
 
 // lostOnce loses the answer of an operation, once.
 func (f *fake) lostOnce(operation string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	f.lose = func(o string) error {
 		if o == operation {
 			f.lose = nil
@@ -55,6 +57,7 @@ func TestLostBlind(t *testing.T) {
 	if err := newClient(t, conf).UpsertNote(t.Context(), mr, mark, mark); err == nil {
 		t.Fatal("an answer that was lost was read")
 	}
+	f.mu.Lock()
 	hidden := f.comments
 	f.comments = nil
 	f.fault = func(operation string) error {
@@ -63,6 +66,7 @@ func TestLostBlind(t *testing.T) {
 		}
 		return nil
 	}
+	f.mu.Unlock()
 	if err := newClient(t, conf).UpsertNote(t.Context(), mr, mark, mark); err != nil {
 		t.Fatal(err)
 	}

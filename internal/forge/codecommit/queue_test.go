@@ -251,15 +251,15 @@ func TestQueueWaits(t *testing.T) {
 	if got, err := openQueue(t, q.config(daemon)).Receive(ctx); !errors.Is(err, context.Canceled) || got != nil {
 		t.Errorf("%q, %v", got, err)
 	}
-	real := newQueue(t)
+	sqs := newQueue(t)
 	for _, d := range []struct {
 		wait, timeout time.Duration
 		want          int
 	}{{0, 10 * time.Second, 5}, {time.Hour, 0, 20}, {3 * time.Second, time.Minute, 3}} {
-		c := real.config(daemon)
+		c := sqs.config(daemon)
 		c.Wait, c.Dial = d.wait, forge.Dial{Timeout: d.timeout}
-		if _, err := openQueue(t, c).Receive(t.Context()); err != nil || real.waits[len(real.waits)-1] != d.want {
-			t.Errorf("%v: waited %v, %v", d, real.waits, err)
+		if _, err := openQueue(t, c).Receive(t.Context()); err != nil || sqs.waits[len(sqs.waits)-1] != d.want {
+			t.Errorf("%v: waited %v, %v", d, sqs.waits, err)
 		}
 	}
 }
