@@ -150,7 +150,8 @@ func New(c Config) (*Client, error) {
 	if c.Identity != "" {
 		me, ok := parseARN(c.Identity)
 		if !ok {
-			return nil, fmt.Errorf("codecommit project %s: identity %q is no ARN of a user or of a session of a role: %w", c.Project, c.Identity, plumbline.ErrInvalid)
+			return nil, fmt.Errorf("codecommit project %s: identity %q is no ARN of a user or of a session of a role: %w",
+				c.Project, c.Identity, plumbline.ErrInvalid)
 		}
 		out.me = &me
 	}
@@ -175,11 +176,16 @@ func (c *Client) dial(conf Config) error {
 	if c.toSTS, err = newSide(tokens, speaksXML, c.creds, conf.Dial); err != nil {
 		return err
 	}
-	c.api = api.New(api.Options{Region: conf.Region, Credentials: c.creds, BaseEndpoint: &endpoint, HTTPClient: c.toAPI.http.HTTP(), Retryer: aws.NopRetryer{}})
-	c.sts = sts.New(sts.Options{Region: conf.Region, Credentials: c.creds, BaseEndpoint: &tokens, HTTPClient: c.toSTS.http.HTTP(), Retryer: aws.NopRetryer{}})
+	c.api = api.New(api.Options{
+		Region: conf.Region, Credentials: c.creds, BaseEndpoint: &endpoint, HTTPClient: c.toAPI.http.HTTP(), Retryer: aws.NopRetryer{},
+	})
+	c.sts = sts.New(sts.Options{
+		Region: conf.Region, Credentials: c.creds, BaseEndpoint: &tokens, HTTPClient: c.toSTS.http.HTTP(), Retryer: aws.NopRetryer{},
+	})
 	// "Regions and Git connection endpoints" in the user guide: the API's name with git- before it, in each region and with FIPS.
 	c.git, err = url.Parse(strings.TrimRight(cmp.Or(conf.GitEndpoint, "https://git-"+home.URI.Host), "/"))
-	if err != nil || c.git.Host == "" || (c.git.Scheme != "https" && c.git.Scheme != "http") || c.git.User != nil || c.git.RawQuery != "" || c.git.Fragment != "" {
+	if err != nil || c.git.Host == "" || (c.git.Scheme != "https" && c.git.Scheme != "http") || c.git.User != nil ||
+		c.git.RawQuery != "" || c.git.Fragment != "" {
 		return fmt.Errorf("the endpoint for Git must be https:// or http:// with a host, and no user in it: %w", plumbline.ErrInvalid)
 	}
 	c.git.Path += "/v1/repos/" + conf.Project // whose name needs no escaping

@@ -82,7 +82,8 @@ func (t wire) RoundTrip(req *http.Request) (*http.Response, error) {
 	if resp.StatusCode/100 == 2 {
 		if kind := resp.Header.Get("Content-Type"); resp.ContentLength != 0 && !strings.HasPrefix(kind, t.kind) {
 			_ = resp.Body.Close() // nothing in it is for us
-			return nil, fmt.Errorf("unexpected answer: %s, which is not what AWS speaks; is the endpoint right?", forge.Shorten(forge.OneLine(cmp.Or(kind, "no Content-Type")), maxMessage))
+			kind = forge.Shorten(forge.OneLine(cmp.Or(kind, "no Content-Type")), maxMessage)
+			return nil, fmt.Errorf("unexpected answer: %s, which is not what AWS speaks; is the endpoint right?", kind)
 		}
 		return resp, nil
 	}
@@ -182,9 +183,9 @@ func (s *side) refused(operation string, err error) error {
 // told gives what AWS says its kind.
 func (s *side) told(operation string, resp *http.Response, told smithy.APIError) error {
 	code := forge.Shorten(forge.OneLine(told.ErrorCode()), 80)
-	out := &Error{Operation: operation, Code: code, Status: resp.StatusCode, Message: s.creds.clean(told.ErrorMessage()), kind: kindOf(code, resp.StatusCode)}
-	if aboutSignature[code] {
-		out.Message = "" // it repeats what was signed, the session token with it
+	out := &Error{Operation: operation, Code: code, Status: resp.StatusCode, kind: kindOf(code, resp.StatusCode)}
+	if !aboutSignature[code] { // those repeat what was signed, the session token with it
+		out.Message = s.creds.clean(told.ErrorMessage())
 	}
 	var again *plumbline.Retry
 	if resp.Request != nil && errors.As(s.http.Refused(resp, ""), &again) {
@@ -193,7 +194,10 @@ func (s *side) told(operation string, resp *http.Response, told smithy.APIError)
 	return out
 }
 
-var aboutSignature = map[string]bool{"InvalidSignatureException": true, "SignatureDoesNotMatch": true, "IncompleteSignature": true, "IncompleteSignatureException": true}
+var aboutSignature = map[string]bool{
+	"InvalidSignatureException": true, "SignatureDoesNotMatch": true,
+	"IncompleteSignature": true, "IncompleteSignatureException": true,
+}
 
 // kinds is by the names of exceptions: those of the operations as the API's model lists them, and those that all of AWS has
 // ("Common Errors" in the API reference).
@@ -209,8 +213,10 @@ var kinds = map[string]error{
 
 	"PullRequestDoesNotExistException": plumbline.ErrNotFound, "InvalidPullRequestIdException": plumbline.ErrNotFound,
 	"RepositoryDoesNotExistException": plumbline.ErrNotFound, "RepositoryNotAssociatedWithPullRequestException": plumbline.ErrNotFound,
-	"CommentDoesNotExistException": plumbline.ErrNotFound, "CommentDeletedException": plumbline.ErrNotFound, "InvalidCommentIdException": plumbline.ErrNotFound,
-	"ReferenceDoesNotExistException": plumbline.ErrNotFound, "CommitDoesNotExistException": plumbline.ErrNotFound, "QueueDoesNotExist": plumbline.ErrNotFound,
+	"CommentDoesNotExistException": plumbline.ErrNotFound, "CommentDeletedException": plumbline.ErrNotFound,
+	"InvalidCommentIdException":      plumbline.ErrNotFound,
+	"ReferenceDoesNotExistException": plumbline.ErrNotFound, "CommitDoesNotExistException": plumbline.ErrNotFound,
+	"QueueDoesNotExist":                       plumbline.ErrNotFound,
 	"AWS.SimpleQueueService.NonExistentQueue": plumbline.ErrNotFound,
 
 	codeOutdated: plumbline.ErrConflict, "PullRequestAlreadyClosedException": plumbline.ErrConflict,
@@ -219,7 +225,8 @@ var kinds = map[string]error{
 
 	"CommentContentSizeLimitExceededException": plumbline.ErrInvalid, "BeforeCommitIdAndAfterCommitIdAreSameException": plumbline.ErrInvalid,
 	"SourceAndDestinationAreSameException": plumbline.ErrInvalid, "ReferenceTypeNotSupportedException": plumbline.ErrInvalid,
-	"MultipleRepositoriesInPullRequestException": plumbline.ErrInvalid, "ValidationException": plumbline.ErrInvalid, "SerializationException": plumbline.ErrInvalid,
+	"MultipleRepositoriesInPullRequestException": plumbline.ErrInvalid, "ValidationException": plumbline.ErrInvalid,
+	"SerializationException": plumbline.ErrInvalid,
 }
 
 const (

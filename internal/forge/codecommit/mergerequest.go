@@ -269,7 +269,8 @@ func (c *Client) conflicts(ctx context.Context, t *types.PullRequestTarget) (boo
 		MergeOption: types.MergeOptionTypeEnumThreeWayMerge,
 	})
 	err = c.toAPI.refused("GetMergeConflicts", err)
-	if is(err, "TipsDivergenceExceededException", "MaximumFileContentToLoadExceededException", "MaximumItemsToCompareExceededException", "CommitDoesNotExistException") {
+	if is(err, "TipsDivergenceExceededException", "MaximumFileContentToLoadExceededException", "MaximumItemsToCompareExceededException",
+		"CommitDoesNotExistException") {
 		return false, nil
 	}
 	return err == nil && !out.Mergeable, err

@@ -52,7 +52,8 @@ func (c *Client) find(ctx context.Context, source, target string) (*types.PullRe
 		if err != nil {
 			return nil, nil, err
 		}
-		if pr.PullRequestStatus == types.PullRequestStatusEnumOpen && aws.ToString(t.SourceReference) == source && aws.ToString(t.DestinationReference) == target {
+		same := aws.ToString(t.SourceReference) == source && aws.ToString(t.DestinationReference) == target
+		if same && pr.PullRequestStatus == types.PullRequestStatusEnumOpen {
 			return pr, t, nil
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"net/url"
 	"slices"
 	"strconv"
@@ -74,8 +75,8 @@ func NewQueue(c QueueConfig) (*Queue, error) {
 	}, nil
 }
 
-// Receive waits for up to ten messages and returns the repositories of the region that they name, sorted, each once; none is no error. The messages are
-// deleted, those that mean nothing as well. When that fails, the repositories are returned with the error, and will be named again.
+// Receive waits for up to ten messages and returns the repositories of the region that they name, sorted, each once; none is no error. The messages
+// are deleted, those that mean nothing as well. When that fails, the repositories are returned with the error, and will be named again.
 func (q *Queue) Receive(ctx context.Context) (repositories []string, err error) {
 	out, err := q.api.ReceiveMessage(ctx, &sqs.ReceiveMessageInput{QueueUrl: &q.url, MaxNumberOfMessages: batch, WaitTimeSeconds: q.wait})
 	if err != nil {
@@ -104,7 +105,8 @@ func (q *Queue) drop(ctx context.Context, read []types.DeleteMessageBatchRequest
 	var errs []error
 	for _, f := range out.Failed {
 		code := q.side.creds.clean(cmp.Or(aws.ToString(f.Code), "no code"))
-		errs = append(errs, &Error{Operation: "DeleteMessageBatch", Code: code, Status: 200, Message: q.side.creds.clean(aws.ToString(f.Message)), kind: kinds[code]})
+		message := q.side.creds.clean(aws.ToString(f.Message))
+		errs = append(errs, &Error{Operation: "DeleteMessageBatch", Code: code, Status: http.StatusOK, Message: message, kind: kinds[code]})
 	}
 	return errors.Join(errs...)
 }

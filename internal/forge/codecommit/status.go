@@ -102,7 +102,9 @@ func (c *Client) keepApproval(ctx context.Context, id, commit string, yes bool) 
 	if yes {
 		state = types.ApprovalStateApprove
 	}
-	_, err = c.api.UpdatePullRequestApprovalState(ctx, &api.UpdatePullRequestApprovalStateInput{PullRequestId: &id, RevisionId: pr.RevisionId, ApprovalState: state})
+	_, err = c.api.UpdatePullRequestApprovalState(ctx, &api.UpdatePullRequestApprovalStateInput{
+		PullRequestId: &id, RevisionId: pr.RevisionId, ApprovalState: state,
+	})
 	err = c.toAPI.refused("UpdatePullRequestApprovalState", err)
 	if is(err, codeOutdated, "PullRequestCannotBeApprovedByAuthorException", "PullRequestAlreadyClosedException") {
 		return nil
