@@ -23,6 +23,7 @@ import (
 	"github.com/plumbline/plumbline/internal/artifact"
 	"github.com/plumbline/plumbline/internal/config"
 	"github.com/plumbline/plumbline/internal/discover"
+	"github.com/plumbline/plumbline/internal/forge"
 	"github.com/plumbline/plumbline/internal/git"
 	"github.com/plumbline/plumbline/internal/plumbline"
 	"github.com/plumbline/plumbline/internal/report"
@@ -195,7 +196,7 @@ func (d *daemon) repository(repo plumbline.Repository, caches *git.Cache, docs p
 		}
 		ctx, cancel := context.WithTimeout(ctx, time.Minute)
 		defer cancel()
-		told, again, err := reporter.Flush(ctx)
+		told, again, err := reporter.Flush(forge.Urgent(ctx)) // people wait for what it says: polls are slowed before it is
 		next := time.Time{}
 		if again > 0 {
 			next = time.Now().Add(again)

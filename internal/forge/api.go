@@ -84,6 +84,41 @@ func NewAPI(c APIConfig) (*API, error) {
 // bounds time and size. What the library makes of a refusal goes through Refused.
 func (a *API) HTTP() *http.Client { return a.client }
 
+// Whole is HTTP for a library that takes the first value of an answer for all of it, or nothing for something: each answer with a success has
+// been read to its end, and is an object or a list, before the library sees it.
+func (a *API) Whole() *http.Client {
+	h := *a.client
+	h.Transport = wholly{a.client.Transport}
+	return &h
+}
+
+type wholly struct{ next http.RoundTripper }
+
+func (t wholly) RoundTrip(req *http.Request) (*http.Response, error) {
+	resp, err := t.next.RoundTrip(req)
+	if err != nil || resp.StatusCode/100 != 2 || resp.StatusCode == http.StatusNoContent {
+		return resp, err
+	}
+	if err := whole(resp); err != nil {
+		return nil, err
+	}
+	return resp, nil
+}
+
+// whole reads an answer to its end: a library may not look at what follows the first value.
+func whole(resp *http.Response) error {
+	b, err := io.ReadAll(resp.Body)
+	_ = resp.Body.Close() // all of it was read
+	if err != nil {
+		return err
+	}
+	if first := bytes.TrimSpace(b); len(first) == 0 || first[0] != '{' && first[0] != '[' || !json.Valid(b) {
+		return errors.New("unexpected answer: neither an object nor a list")
+	}
+	resp.Body = io.NopCloser(bytes.NewReader(b))
+	return nil
+}
+
 // redirect follows within the host, as after a repository was renamed, but never turns one method into another: a POST
 // that becomes a GET looks like a success.
 func (a *API) redirect(req *http.Request, via []*http.Request) error {
@@ -170,7 +205,7 @@ func decode(r io.Reader, out any) error {
 func acknowledged(r io.Reader) error {
 	var answer json.RawMessage
 	err := decode(r, &answer)
-	if err == io.EOF {
+	if errors.Is(err, io.EOF) {
 		return nil
 	}
 	if err == nil && answer[0] != '{' && answer[0] != '[' {
@@ -194,6 +229,9 @@ func reason(body []byte) string {
 		return "" // a page for people, from a proxy
 	}
 	for _, v := range []any{r.Message, r.Error} {
+		if inner, ok := v.(map[string]any); ok { // Bitbucket's {"error": {"message": …}}
+			v = inner["message"]
+		}
 		if s, ok := v.(string); ok && s != "" {
 			return s
 		}

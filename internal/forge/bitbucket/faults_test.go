@@ -12,10 +12,9 @@ import (
 	"github.com/plumbline/plumbline/internal/plumbline"
 )
 
-// TestFaults: with an access token, which asks for more than an API token does.
-func TestFaults(t *testing.T) {
+func between(t *testing.T) forgetest.FaultFixture {
 	f := newFake(t)
-	forgetest.Faults(t, forgetest.FaultFixture{
+	return forgetest.FaultFixture{
 		Open: func(t *testing.T, url string, dial forge.Dial) forge.Client {
 			c, err := bitbucket.New(bitbucket.Config{URL: url + "/2.0", Project: project, Token: plumbline.NewSecret(token), Dial: dial})
 			if err != nil {
@@ -36,5 +35,10 @@ func TestFaults(t *testing.T) {
 			}
 			return ""
 		},
-	})
+	}
 }
+
+// TestFaults: with an access token, which asks for more than an API token does.
+func TestFaults(t *testing.T) { forgetest.Faults(t, between(t)) }
+
+func TestCost(t *testing.T) { forgetest.Cost(t, between(t), forgetest.BitbucketCloud) }

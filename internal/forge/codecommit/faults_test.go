@@ -9,10 +9,9 @@ import (
 	"github.com/plumbline/plumbline/internal/forge/forgetest"
 )
 
-// TestFaults: AWS refuses with status 400 and the name of an exception, whatever the reason.
-func TestFaults(t *testing.T) {
+func between(t *testing.T) forgetest.FaultFixture {
 	f := newFake(t)
-	forgetest.Faults(t, forgetest.FaultFixture{
+	return forgetest.FaultFixture{
 		Open: func(t *testing.T, url string, dial forge.Dial) forge.Client {
 			c := f.config(daemon)
 			c.Endpoint, c.Identity, c.Dial = url, daemon.arn, dial
@@ -38,5 +37,10 @@ func TestFaults(t *testing.T) {
 		},
 		Untimed: true,
 		Silent:  true,
-	})
+	}
 }
+
+// TestFaults: AWS refuses with status 400 and the name of an exception, whatever the reason.
+func TestFaults(t *testing.T) { forgetest.Faults(t, between(t)) }
+
+func TestCost(t *testing.T) { forgetest.Cost(t, between(t), forgetest.Unnamed) }

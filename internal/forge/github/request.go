@@ -1,12 +1,9 @@
 package github
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"net/url"
 	"strings"
@@ -19,7 +16,7 @@ import (
 
 // library returns the client library over the API's own HTTP client, with a token that is asked for at each request.
 func library(a *forge.API, base string, token func(context.Context) (plumbline.Secret, error)) (*api.Client, error) {
-	h := *a.HTTP()
+	h := *a.Whole()
 	h.Transport = &authorized{next: h.Transport, token: token}
 	base += "/"
 	// The library would hold back requests by itself, and as errors of its own; who asks again, and when, is decided elsewhere.
@@ -42,31 +39,7 @@ func (t *authorized) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	req = req.Clone(req.Context())
 	req.Header.Set("Authorization", "Bearer "+token.Reveal())
-	resp, err := t.next.RoundTrip(req)
-	if err != nil {
-		return nil, err
-	}
-	if resp.StatusCode/100 != 2 || resp.StatusCode == http.StatusNoContent {
-		return resp, nil
-	}
-	if err := whole(resp); err != nil {
-		return nil, err
-	}
-	return resp, nil
-}
-
-// whole reads an answer to its end: the library takes nothing for nothing to tell, and does not look at what follows the first value.
-func whole(resp *http.Response) error {
-	b, err := io.ReadAll(resp.Body)
-	_ = resp.Body.Close() // all of it was read
-	if err != nil {
-		return err
-	}
-	if first := bytes.TrimSpace(b); len(first) == 0 || first[0] != '{' && first[0] != '[' || !json.Valid(b) {
-		return errors.New("unexpected answer: neither an object nor a list")
-	}
-	resp.Body = io.NopCloser(bytes.NewReader(b))
-	return nil
+	return t.next.RoundTrip(req)
 }
 
 // pages calls get with one page after the other until there is no next one. Only the number of the next page is used. A list that does not

@@ -101,7 +101,7 @@ func New(c Config) (*Client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("gitlab project %s: %w", c.Project, err)
 	}
-	gl, err := api.NewAuthSourceClient(api.Unauthenticated{}, api.WithBaseURL(c.URL), api.WithHTTPClient(a.HTTP()), api.WithoutRetries(),
+	gl, err := api.NewAuthSourceClient(api.Unauthenticated{}, api.WithBaseURL(c.URL), api.WithHTTPClient(a.Whole()), api.WithoutRetries(),
 		api.WithCustomLimiter(unlimited{}))
 	if err != nil {
 		return nil, fmt.Errorf("gitlab project %s: %w", c.Project, err)
