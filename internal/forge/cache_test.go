@@ -24,7 +24,7 @@ import (
 )
 
 // library is how a client library asks: with headers of its own.
-func library(t *testing.T, a *forge.API, path string, headers ...string) (*http.Response, string) {
+func library(t *testing.T, a *forge.API, path string, headers ...string) (answer, string) {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), "GET", "https://forge.example.com"+path, nil)
 	if err != nil {
@@ -42,7 +42,13 @@ func library(t *testing.T, a *forge.API, path string, headers ...string) (*http.
 	if err != nil {
 		t.Fatal(err)
 	}
-	return resp, string(b)
+	return answer{resp.StatusCode, resp.Header}, string(b)
+}
+
+// answer is one whose body was read.
+type answer struct {
+	StatusCode int
+	Header     http.Header
 }
 
 // TestRemembered: an answer that is as before is sent once.

@@ -437,7 +437,7 @@ func (f *fake) change(who key, operation string, in input) (any, error) {
 	case operation == "PutCommentReaction":
 		c.reactions[who.arn] = in.ReactionValue
 		return nil, nil
-	case operation == "UpdateComment" && c.author != who.arn && !(f.anybody && role(c.author) == role(who.arn)):
+	case operation == "UpdateComment" && c.author != who.arn && (!f.anybody || role(c.author) != role(who.arn)):
 		return nil, refuse("CommentNotCreatedByCallerException")
 	case operation == "UpdateComment" && utf8.RuneCountInString(in.Content) > 10240:
 		return nil, refuse("CommentContentSizeLimitExceededException")

@@ -289,7 +289,7 @@ func (s *sick) kind(t *testing.T, err error, fault fault, e *illness) {
 	var retry *plumbline.Retry
 	isRetry := errors.As(err, &retry)
 	for _, kind := range kinds {
-		if errors.Is(err, kind) != (kind == fault.kind) {
+		if errors.Is(err, kind) != errors.Is(fault.kind, kind) {
 			t.Errorf("its kind is %v, is it %v? %t: %v", fault.kind, kind, errors.Is(err, kind), err)
 		}
 	}
