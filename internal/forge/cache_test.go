@@ -42,13 +42,15 @@ func library(t *testing.T, a *forge.API, path string, headers ...string) (answer
 	if err != nil {
 		t.Fatal(err)
 	}
-	return answer{resp.StatusCode, resp.Header}, string(b)
+	return answer{resp.StatusCode, resp.Status, resp.ContentLength, resp.Header}, string(b)
 }
 
 // answer is one whose body was read.
 type answer struct {
-	StatusCode int
-	Header     http.Header
+	StatusCode    int
+	Status        string
+	ContentLength int64
+	Header        http.Header
 }
 
 // TestRemembered: an answer that is as before is sent once.
