@@ -164,23 +164,24 @@ type spaced struct {
 
 func (s *spaced) wake() {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.due {
-		return
-	}
 	wait := s.least - time.Since(s.last)
-	if wait <= 0 {
+	switch {
+	case s.due:
+		s.mu.Unlock()
+	case wait <= 0:
 		s.last = time.Now()
+		s.mu.Unlock()
 		s.do()
-		return
+	default:
+		s.due = true
+		s.mu.Unlock()
+		time.AfterFunc(wait, func() {
+			s.mu.Lock()
+			s.due, s.last = false, time.Now()
+			s.mu.Unlock()
+			s.do()
+		})
 	}
-	s.due = true
-	time.AfterFunc(wait, func() {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		s.due, s.last = false, time.Now()
-		s.do()
-	})
 }
 
 // hookSpacing is the least time between two polls of a repository that webhooks ask for.

@@ -238,9 +238,12 @@ func (r *reader) fits(b *body, f Forge, k kind, u *url.URL) {
 			r.problem(b.nameAt("username"), "%s has a username and nothing to prove it; add password = env(\"…\")", b.what)
 		}
 	}
-	if u.Scheme == "http" && !loopback(u.Hostname()) && (b.has("token") || b.has("password")) {
+	if u.Scheme == "http" && !loopback(u.Hostname()) && (b.has("token") || b.has("password") || f.App != nil) {
 		name := "token"
-		if !b.has(name) {
+		switch {
+		case f.App != nil:
+			name = "app's token"
+		case !b.has(name):
 			name = "password"
 		}
 		r.problem(b.in.Attributes["url"].Expr.Range(), "url of %s is http, so the %s would travel in clear for anybody on the way to read; write https", b.what, name)

@@ -122,11 +122,19 @@ func talk(t *testing.T, gitea *testenv.GiteaServer, engine testenv.Engine, datab
 
 	repo.Merge(t, pull.Number)
 	d.await("kind=deploy", "production/net", plumbline.StateAwaiting)
-	planned := time.Now()
+	eventually(t, "the note shows the plan", time.Minute, func() error {
+		for _, c := range repo.Comments(t, pull.Number) {
+			if c.User.Login == gitea.BotUser && strings.Contains(unescaped(c.Body), "a comment with `plumbline approve net ") {
+				return nil
+			}
+		}
+		return errors.New("it does not")
+	})
+	shown := time.Now()
 	say(olga, "plumbline approve", "may not approve in infra/production")
-	// Gitea's comments know the second: one of the second in which the plan was made counts as written before it.
-	eventually(t, "a second has passed", 10*time.Second, func() error {
-		if time.Since(planned) < 1100*time.Millisecond {
+	// Gitea's comments know the second: one of the second in which the plan was shown counts as written before that.
+	eventually(t, "two seconds have passed", 10*time.Second, func() error {
+		if time.Since(shown) < 2100*time.Millisecond {
 			return errors.New("not yet")
 		}
 		return nil

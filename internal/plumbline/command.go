@@ -146,7 +146,11 @@ func (c Command) Chosen(runs []Run) (chosen []Run, rest []string) {
 			chosen = append(chosen, r)
 		}
 	}
-	if len(chosen) == 0 && (c.Verb == VerbReject || c.agrees() && isDigest(c.Args[0])) {
+	switch first := c.Args[0]; {
+	case len(chosen) > 0:
+	case c.agrees() && isDigest(first):
+		return newest, c.Args
+	case c.Verb == VerbReject && len(newest) == 1: // where there are several, it may be a name, misspelt
 		return newest, c.Args
 	}
 	return chosen, c.Args[1:]
@@ -164,18 +168,43 @@ func (r *Run) called(name string) bool {
 	return name == r.Stack.Name || name == r.Stack.Environment+"/"+r.Stack.Name || r.Spec.Alias != "" && name == r.Spec.Alias
 }
 
-// Agree records the yes of who wrote the command: to the plan with the digest that they wrote down, or, without one, to a plan that was made
-// before they wrote. Nobody has read a later one. That compares two clocks; whoever cannot rely on theirs writes the digest.
+// Agree records the yes of who wrote the command: to the plan with the digest that they wrote down, or, without one, to a plan that people had
+// been told of before they wrote. Nobody has read a later one. That compares two clocks; whoever cannot rely on theirs writes the digest.
 func (c Command) Agree(digest string) Rule {
 	return func(r *Run, now time.Time) error {
-		if digest == "" && r.Plan != nil {
-			if !r.Planned.Before(c.At) {
-				return refuse(ErrConflict, "Read it and write a new comment.", "The plan of %s was made after the comment was written.", r.Stack.Name)
+		if digest == "" && r.State == StateAwaiting {
+			if r.Reported < r.Version || !r.Told.Before(c.At) {
+				return refuse(ErrConflict, "Read it and write a new comment.", "The plan of %s was shown after the comment was written.", r.Stack.Name)
 			}
 			digest = r.Plan.Digest
 		}
 		return r.Approve(c.By, digest, now)
 	}
+}
+
+// Late reports whether a command that changes something has waited so long that its author may not want it any more.
+func (c Command) Late(now time.Time) bool {
+	return c.Permission() != "" && now.Sub(c.At) > commandLife
+}
+
+// commandLife is how long a command is good for that could not be carried out, since a forge or Plumbline was away.
+const commandLife = time.Hour
+
+// Deed is what a command does to one run.
+type Deed struct {
+	Run  RunID
+	Rule Rule
+}
+
+// DeployOf returns the run that brought a merged change to a stack, of that stack's runs, newest first: it may have been superseded by a later
+// commit's, or failed and been tried again with one. The oldest that ended well is the one; until there is one, the newest.
+func DeployOf(mr MergeRequest, runs []Run) (best Run, ok bool) {
+	for _, r := range runs {
+		if r.Deployment >= mr.Deployment && (best.ID == 0 || r.State.Good()) {
+			best = r
+		}
+	}
+	return best, best.ID != 0
 }
 
 // Replan queues a proposal's run again that has ended, because a person asks for it.

@@ -109,7 +109,7 @@ func TestChosen(t *testing.T) {
 		"plumbline plan nothing":           nil,
 		"plumbline approve 3f9a1c":         {9, 8, 6},
 		"plumbline approve 3f9":            nil,
-		"plumbline reject it is too much":  {9, 8, 6},
+		"plumbline reject it is too much":  nil,
 		"plumbline reject live/app costly": {8},
 	} {
 		c, _ := ParseCommand(body)
@@ -126,7 +126,7 @@ func TestChosen(t *testing.T) {
 
 func TestAgree(t *testing.T) {
 	at := time.Date(2026, 11, 20, 12, 0, 0, 0, time.UTC)
-	awaiting := Run{State: StateAwaiting, Planned: at, Plan: &PlanInfo{Digest: strings.Repeat("3f9a1c", 10)}, Policy: Policy{Approval: ApprovalRule{Count: 1}}}
+	awaiting := Run{State: StateAwaiting, Planned: at.Add(-time.Hour), Version: 3, Reported: 3, Told: at, Plan: &PlanInfo{Digest: strings.Repeat("3f9a1c", 10)}, Policy: Policy{Approval: ApprovalRule{Count: 1}}}
 	for _, c := range []struct {
 		name   string
 		wrote  time.Time
@@ -145,6 +145,11 @@ func TestAgree(t *testing.T) {
 		if !errors.Is(err, c.want) || (err == nil) != (r.State == StateApproved) {
 			t.Errorf("%s: %v, %s", c.name, err, r.State)
 		}
+	}
+	untold := awaiting
+	untold.Version++
+	if err := (Command{By: "corp/ann", At: at.Add(time.Hour)}).Agree("")(&untold, at); !errors.Is(err, ErrConflict) {
+		t.Errorf("a plan that nobody was told of: %v", err)
 	}
 	if err := (Command{By: "corp/ann", At: at}).Agree("")(&Run{State: StateQueued}, at); err == nil {
 		t.Error("a run without a plan was agreed to")
@@ -168,7 +173,8 @@ func TestAllow(t *testing.T) {
 		"corp/eve":      {"infra/production": {MayView}, "": {MayView}},
 		"other/ann":     {"infra/production": {MayView}},
 		"ann":           {"infra/production": {MayView}},
-		"corp/Ann":      {"infra/production": {MayView}},
+		"corp/Ann":      {"infra/production": permits[RoleApprover]},
+		"LOCAL":         {"infra/production": {MayView}},
 		"":              {"infra/production": nil, "": nil},
 		Local:           {"infra/production": all, "": all},
 		"corp/" + Local: {"infra/production": {MayView}},

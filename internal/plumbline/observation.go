@@ -23,6 +23,7 @@ type Observation struct {
 	Supersede    []string  // subjects of runs: those not ended are superseded before Runs are added
 	Requests     []int64   // requests that this fulfils
 	Commands     []Command // from comments; those that are known already do not matter
+	Carries      *Command  // a pending command that this carries out, with its outcome
 }
 
 // RequestKind is what a person wants the watcher to do.
@@ -111,6 +112,7 @@ func (w *WireSecret) UnmarshalJSON(b []byte) error {
 type RunVersion struct {
 	ID      RunID
 	Version int64
+	At      time.Time
 }
 
 // MRVersion is a merge request as it was when people were told of it.

@@ -1,6 +1,9 @@
 package plumbline
 
-import "slices"
+import (
+	"slices"
+	"strings"
+)
 
 // Permission is for something that somebody wants to do.
 type Permission string
@@ -73,8 +76,9 @@ func (a Access) Allow(who string, p Permission, environment string) error {
 	return refuse(ErrDenied, "", "%s may not %s.", who, p)
 }
 
+// holds compares names as forges do, on none of which two people have names that differ in case only.
 func (r Role) holds(who string) bool {
-	return slices.Contains(r.Users, who) || slices.Contains(r.Users, "*")
+	return slices.ContainsFunc(r.Users, func(u string) bool { return u == "*" || strings.EqualFold(u, who) })
 }
 
 func (r Role) covers(environment string) bool {

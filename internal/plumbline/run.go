@@ -136,8 +136,9 @@ type Run struct {
 	Started  time.Time // of the current or last phase
 	Planned  time.Time
 	Finished time.Time
-	Version  int64 // counts every write
-	Reported int64 // the version that people were told about
+	Version  int64     // counts every write
+	Reported int64     // the version that people were told about
+	Told     time.Time // when they were
 }
 
 // Rule changes a run, or returns an error and changes nothing. It is pure: the store may call it more than once.

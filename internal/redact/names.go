@@ -144,17 +144,17 @@ var (
 		https://example.com sqlserver cloudflare cloudwatch digitalocean dynamodb unlimited notempty placeholder redacted secretsmanager
 		environment service-account managed-identity rotation-enabled`)
 	hostPort = lazy(`^[a-zA-Z0-9_-]+(?:\.[a-zA-Z0-9_-]+)+(?::\d{1,5})?$`)
-	ordinary = lazy(strings.Join([]string{
-		`^[a-z]{2}(?:-(?:gov|iso[a-z]?))?-[a-z]+-\d[a-z]?$`,               // a region
-		`^\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d[\d:.]*(?:Z|[+-]\d\d:?\d\d)?)?$`, // a time
-		`^(?:\d+(?:\.\d+)?(?:ns|us|ms|h|m|s|d))+$`,                        // a duration
-		`^(?i:sha(?:1|224|256|384|512)|md5|h1|zh)[:-]`,                    // a digest
-		`^(?:\$+\{.*\}|\{\{.*\}\}|\$?\(.*\)|<.*>)$`,                       // a reference
-		`^\$[A-Za-z_]\w*$`, `^%[A-Za-z_]+%$`, // a variable
-		`^\*+$`, // a mask
-		`^(?:ssh-(?:rsa|dss|ed25519)|ecdsa-sha2-|sk-(?:ssh|ecdsa)-)`, // a public key
-		`^-----BEGIN (?:[A-Z ]*PUBLIC KEY|CERTIFICATE)`,
-	}, "|"))
+	ordinary = lazy("^(?:" + strings.Join([]string{ // one anchor for all: with one each, the matcher would go through all of a long text
+		`[a-z]{2}(?:-(?:gov|iso[a-z]?))?-[a-z]+-\d[a-z]?$`,               // a region
+		`\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d[\d:.]*(?:Z|[+-]\d\d:?\d\d)?)?$`, // a time
+		`(?:\d+(?:\.\d+)?(?:ns|us|ms|h|m|s|d))+$`,                        // a duration
+		`(?i:sha(?:1|224|256|384|512)|md5|h1|zh)[:-]`,                    // a digest
+		`(?:\$+\{.*\}|\{\{.*\}\}|\$?\(.*\)|<.*>)$`,                       // a reference
+		`\$[A-Za-z_]\w*$`, `%[A-Za-z_]+%$`, // a variable
+		`\*+$`, // a mask
+		`(?:ssh-(?:rsa|dss|ed25519)|ecdsa-sha2-|sk-(?:ssh|ecdsa)-)`, // a public key
+		`-----BEGIN (?:[A-Z ]*PUBLIC KEY|CERTIFICATE)`,
+	}, "|") + ")")
 )
 
 // SecretValue reports whether a value found under a name of which [SecretName] says yes is worth masking wherever it stands: it has at least

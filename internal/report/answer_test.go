@@ -23,8 +23,9 @@ func (r *rig) command(mr, comment string, outcome plumbline.Reaction, answer str
 	}
 	for _, c := range list {
 		if c.Comment == comment {
+			pending := c
 			c.Outcome, c.Answer = outcome, answer
-			if err := r.store.Carried(r.t.Context(), c); err != nil {
+			if err := r.store.Carry(r.t.Context(), pending, t0, nil, func([]error) plumbline.Command { return c }); err != nil {
 				r.t.Fatal(err)
 			}
 		}

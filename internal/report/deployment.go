@@ -75,12 +75,16 @@ func (r *Reporter) findings(ctx context.Context, v view) error {
 			}
 		}
 	}
-	if len(all) == 0 {
-		return nil
-	}
+	key := "findings " + v.MR.ID
 	c := plumbline.CheckRun{Findings: all}
 	c.Context, c.State, c.URL = findingsCheck, plumbline.ToldFailure, r.c.PublicURL
 	c.Description = fmt.Sprintf("%d findings", len(all))
+	if len(all) == 0 { // to be said only where something else was
+		if was, err := r.c.Ledger.Told(ctx, r.c.Repository.Name, key); err != nil || was == "" {
+			return err
+		}
+		c.State, c.Description = plumbline.ToldSuccess, "no findings"
+	}
 	if len(all) == 1 {
 		c.Description = "1 finding"
 	}
@@ -89,7 +93,7 @@ func (r *Reporter) findings(ctx context.Context, v view) error {
 		lines = append(lines, "- "+inMarkdown.cell(one.String()))
 	}
 	c.Summary = strings.Join(lines, "\n")
-	_, err := r.once(ctx, "findings "+v.MR.ID, v.MR.Head+fmt.Sprint(all), func() error { return f.SetCheck(ctx, v.MR.Head, c) })
+	_, err := r.once(ctx, key, v.MR.Head+fmt.Sprint(all), func() error { return f.SetCheck(ctx, v.MR.Head, c) })
 	if err := optional(err); err != nil {
 		return fmt.Errorf("findings of %s: %w", v.MR.Name(), err)
 	}

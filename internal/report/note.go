@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/plumbline/plumbline/internal/diff"
 	"github.com/plumbline/plumbline/internal/plumbline"
@@ -17,6 +18,7 @@ type NoteData struct {
 	Base   string // for links; "": none
 	Now    time.Time
 	Target plumbline.Environment
+	Talks  bool // comments on the forge are commands
 	Plain  bool // for a forge that shows raw HTML as text; the marker is to be PlainMarker's then
 }
 
@@ -396,8 +398,12 @@ func act(d NoteData) *section {
 	s := &section{close: closing("\n")}
 	for _, r := range d.Rows {
 		if r.Run.State == plumbline.StateAwaiting && r.Run.Plan != nil {
-			s.add(rankAct, kindNone, fmt.Sprintf("- `plumbline runs approve %s --digest %s` approves %s as shown %s\n", r.Run.ID, plumbline.ShortDigest(r.Run.Plan.Digest),
-				d.voice().text(r.Run.Stack.Name), linkTo(d.Base, "on its page", "runs/"+r.Run.ID.String())))
+			digest, page := plumbline.ShortDigest(r.Run.Plan.Digest), linkTo(d.Base, "on its page", "runs/"+r.Run.ID.String())
+			if d.Talks && !strings.ContainsFunc(r.Run.Stack.Name, unicode.IsSpace) {
+				s.add(rankAct, kindNone, fmt.Sprintf("- a comment with %s approves it as shown %s\n", d.voice().code("plumbline approve "+r.Run.Stack.Name+" "+digest), page))
+				continue
+			}
+			s.add(rankAct, kindNone, fmt.Sprintf("- `plumbline runs approve %s --digest %s` approves %s as shown %s\n", r.Run.ID, digest, d.voice().text(r.Run.Stack.Name), page))
 		}
 	}
 	return s

@@ -156,7 +156,7 @@ func (r *Reporter) news(ctx context.Context) (told int, again time.Duration, err
 	var done []plumbline.RunVersion
 	for _, run := range runs {
 		if !slices.ContainsFunc(f.subjects[run.ID], func(s string) bool { return f.kept[s] }) {
-			done = append(done, plumbline.RunVersion{ID: run.ID, Version: run.Version})
+			done = append(done, plumbline.RunVersion{ID: run.ID, Version: run.Version, At: r.c.Now()})
 		}
 	}
 	if err := r.c.Ledger.MarkReported(ctx, done); err != nil {
@@ -401,6 +401,11 @@ func (r *Reporter) once(ctx context.Context, key, what string, f func() error) (
 	return true, r.c.Ledger.Tell(ctx, r.c.Repository.Name, key, hash)
 }
 
+// talker is a forge that tells what people write.
+type talker interface {
+	Comments(ctx context.Context, mr plumbline.MergeRequest, since time.Time) ([]plumbline.Comment, error)
+}
+
 // plainer is a forge whose Markdown shows raw HTML as text.
 type plainer interface{ Plain() bool }
 
@@ -517,6 +522,7 @@ func (r *Reporter) tellMR(ctx context.Context, v view) (bool, error) {
 			}
 			d := v.Note(r.c.PublicURL, r.c.Now())
 			d.Plain = plain
+			_, d.Talks = r.c.Forge.(talker)
 			return tell(Note(d, marker, r.c.Forge.NoteLimit()))
 		}
 	}

@@ -145,8 +145,7 @@ func (r *Reporter) plans(ctx context.Context, v view) error {
 	return nil
 }
 
-// deployOf returns the run that brought a merged change to a stack, of which there may be several: it was superseded by a later commit's,
-// or failed and was tried again with one. The oldest that ended well is the one; until there is one, the newest.
+// deployOf returns the run that brought a merged change to a stack.
 func (r *Reporter) deployOf(ctx context.Context, mr plumbline.MergeRequest, stack plumbline.StackRef, kind plumbline.Kind) (plumbline.Run, bool, error) {
 	runs, err := r.c.Ledger.Runs(ctx, plumbline.RunFilter{
 		Repository: stack.Repository, Environment: stack.Environment, Stack: stack.Name, Kinds: []plumbline.Kind{kind}, Limit: followed,
@@ -154,13 +153,8 @@ func (r *Reporter) deployOf(ctx context.Context, mr plumbline.MergeRequest, stac
 	if err != nil {
 		return plumbline.Run{}, false, err
 	}
-	var best plumbline.Run
-	for _, run := range runs { // newest first
-		if run.Deployment >= mr.Deployment && (best.ID == 0 || run.State.Good()) {
-			best = run
-		}
-	}
-	return best, best.ID != 0, nil
+	best, ok := plumbline.DeployOf(mr, runs)
+	return best, ok, nil
 }
 
 // danger orders rows: red first.

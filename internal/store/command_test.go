@@ -3,6 +3,9 @@ package store
 import (
 	"errors"
 	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -46,10 +49,13 @@ func TestCommands(t *testing.T) {
 		if err := s.Answered(t.Context(), done.ID); !errors.Is(err, plumbline.ErrConflict) {
 			t.Errorf("answered before it was carried out: %v", err)
 		}
-		if err := s.Carried(t.Context(), done); err != nil {
+		carry := func(c plumbline.Command, deeds ...plumbline.Deed) error {
+			return s.Carry(t.Context(), list[0], at, deeds, func([]error) plumbline.Command { return c })
+		}
+		if err := carry(done); err != nil {
 			t.Fatal(err)
 		}
-		if err := s.Carried(t.Context(), done); !errors.Is(err, plumbline.ErrConflict) {
+		if err := carry(done); !errors.Is(err, plumbline.ErrConflict) {
 			t.Errorf("carried out twice: %v", err)
 		}
 		attention([]string{"infra"}, []string{"infra"})
@@ -71,6 +77,92 @@ func TestCommands(t *testing.T) {
 		}
 		if list, _ = s.Commands(t.Context(), "infra"); len(list) != 2 {
 			t.Error("a look that came late left a command")
+		}
+	})
+}
+
+// TestDeeds: what a command does to runs is done once, with what is written of it, or not at all.
+func TestDeeds(t *testing.T) {
+	each(t, func(t *testing.T, dsn string) {
+		s := open(t, dsn)
+		at := time.Date(2026, 11, 20, 12, 0, 0, 0, time.UTC)
+		ids := enqueue(t, s, queued(plumbline.KindDeploy, "app", "c1"), queued(plumbline.KindDeploy, "net", "c1"))
+		o := plumbline.Observation{Repository: "infra", Subject: "comments 1", Now: "1", At: at, Commands: []plumbline.Command{{Repository: "infra", MR: "1", Comment: "7", Verb: plumbline.VerbCancel, At: at}}}
+		if _, err := s.Observe(t.Context(), o); err != nil {
+			t.Fatal(err)
+		}
+		c := must[[]plumbline.Command](t)(s.Commands(t.Context(), "infra"))[0]
+		times := 0
+		cancel := func(r *plumbline.Run, now time.Time) error { times++; return r.Cancel("ann", now) }
+		deeds := []plumbline.Deed{{Run: ids[1], Rule: cancel}, {Run: ids[0], Rule: cancel}}
+		failing := errors.New("disk full")
+		err := s.Carry(t.Context(), c, at, append(deeds, plumbline.Deed{Run: ids[0], Rule: func(*plumbline.Run, time.Time) error { return failing }}), nil)
+		if !errors.Is(err, failing) {
+			t.Errorf("a deed that fails: %v", err)
+		}
+		for _, id := range ids {
+			if r := must[plumbline.Run](t)(s.Run(t.Context(), id)); r.State != plumbline.StateQueued {
+				t.Errorf("after a command that failed, run %s is %s", id, r.State)
+			}
+		}
+		var wg sync.WaitGroup
+		var won atomic.Int64
+		times = 0
+		var mu sync.Mutex
+		for range 8 {
+			wg.Go(func() {
+				err := s.Carry(t.Context(), c, at, []plumbline.Deed{{Run: ids[1], Rule: func(r *plumbline.Run, now time.Time) error {
+					mu.Lock()
+					defer mu.Unlock()
+					return cancel(r, now)
+				}}}, func(refused []error) plumbline.Command {
+					c := c
+					c.Outcome = plumbline.ReactionDone
+					return c
+				})
+				if err == nil {
+					won.Add(1)
+				} else if !errors.Is(err, plumbline.ErrConflict) {
+					t.Error(err)
+				}
+			})
+		}
+		wg.Wait()
+		if won.Load() != 1 || times != 1 {
+			t.Errorf("%d daemons carried it out, %d times", won.Load(), times)
+		}
+	})
+}
+
+// TestNoWayBack: a deployment of a stack is not run again when a newer one was queued.
+func TestNoWayBack(t *testing.T) {
+	each(t, func(t *testing.T, dsn string) {
+		s := open(t, dsn)
+		at := time.Date(2026, 11, 20, 12, 0, 0, 0, time.UTC)
+		retry := func(id plumbline.RunID) error {
+			_, err := s.Update(t.Context(), id, at, func(r *plumbline.Run, now time.Time) error { return r.Retry("ann", now) })
+			return err
+		}
+		first := enqueue(t, s, queued(plumbline.KindDeploy, "app", "c1"))[0]
+		if _, err := s.Update(t.Context(), first, at, func(r *plumbline.Run, now time.Time) error { return r.Cancel("ann", now) }); err != nil {
+			t.Fatal(err)
+		}
+		if err := retry(first); err != nil {
+			t.Errorf("the newest: %v", err)
+		}
+		if _, err := s.Update(t.Context(), first, at, func(r *plumbline.Run, now time.Time) error { return r.Cancel("ann", now) }); err != nil {
+			t.Fatal(err)
+		}
+		enqueue(t, s, queued(plumbline.KindDrift, "app", "c1"), queued(plumbline.KindDeploy, "net", "c2"))
+		if err := retry(first); err != nil {
+			t.Errorf("with a newer look and a newer deployment of another stack: %v", err)
+		}
+		if _, err := s.Update(t.Context(), first, at, func(r *plumbline.Run, now time.Time) error { return r.Cancel("ann", now) }); err != nil {
+			t.Fatal(err)
+		}
+		enqueue(t, s, queued(plumbline.KindDeploy, "app", "c2"))
+		if err := retry(first); !errors.Is(err, plumbline.ErrConflict) || !strings.Contains(err.Error(), "never go back") {
+			t.Errorf("an older one: %v", err)
 		}
 	})
 }

@@ -143,6 +143,16 @@ func (t *tx) observe(ctx context.Context, o plumbline.Observation) ([]plumbline.
 	if err := t.insertCommands(ctx, o.Commands); err != nil {
 		return nil, err
 	}
+	if o.Carries != nil {
+		first := *o.Carries
+		first.Outcome = "" // it must be pending
+		if err := t.carry(ctx, first); err != nil {
+			return nil, err
+		}
+		if err := t.carry(ctx, *o.Carries); err != nil {
+			return nil, err
+		}
+	}
 	queued, err := t.insertRuns(ctx, o, deployments, stacks)
 	if err != nil {
 		return nil, err

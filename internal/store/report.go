@@ -19,7 +19,7 @@ func (s *Store) Unreported(ctx context.Context, repo string, most int) ([]plumbl
 func (s *Store) MarkReported(ctx context.Context, runs []plumbline.RunVersion) error {
 	return s.inTx(ctx, func(t *tx) error {
 		for _, r := range runs {
-			if _, err := t.exec(ctx, `UPDATE run SET reported = $1 WHERE id = $2 AND reported < $1`, r.Version, int64(r.ID)); err != nil {
+			if _, err := t.exec(ctx, `UPDATE run SET reported = $1, told = $3 WHERE id = $2 AND reported < $1`, r.Version, int64(r.ID), r.At.UnixMicro()); err != nil {
 				return fmt.Errorf("mark run %s as reported: %w", r.ID, err)
 			}
 		}

@@ -14,22 +14,23 @@ import (
 )
 
 // runColumns are what scanRun reads.
-const runColumns = `id, state, due, version, reported, doc`
+const runColumns = `id, state, due, version, reported, told, doc`
 
 func scanRun(row scanner) (plumbline.Run, error) {
 	var (
-		id, version, reported int64
-		state, doc            string
-		due                   sql.NullInt64
-		r                     plumbline.Run
+		id, version, reported, told int64
+		state, doc                  string
+		due                         sql.NullInt64
+		r                           plumbline.Run
 	)
-	if err := row.Scan(&id, &state, &due, &version, &reported, &doc); err != nil {
+	if err := row.Scan(&id, &state, &due, &version, &reported, &told, &doc); err != nil {
 		return r, err
 	}
 	if err := decode("run", "run "+strconv.FormatInt(id, 10), doc, &r); err != nil {
 		return plumbline.Run{}, err
 	}
 	r.ID, r.State, r.Version, r.Reported = plumbline.RunID(id), plumbline.State(state), version, reported
+	r.Told = fromMicros(sql.NullInt64{Int64: told, Valid: told > 0})
 	if r.State.Active() {
 		r.LeaseUntil = fromMicros(due) // Renew writes the column alone
 	}

@@ -2,6 +2,8 @@ package store
 
 import (
 	"context"
+	"database/sql"
+	"fmt"
 	"time"
 
 	"github.com/plumbline/plumbline/internal/plumbline"
@@ -56,6 +58,11 @@ func (t *tx) change(ctx context.Context, r plumbline.Run, now time.Time, rule pl
 	if err := rule(&r, now); err != nil {
 		return r, err
 	}
+	if before.State.Ended() && r.State == plumbline.StateQueued {
+		if err := t.newest(ctx, r); err != nil {
+			return r, err
+		}
+	}
 	var amend func(*plumbline.StackStatus)
 	if do != nil {
 		var err error
@@ -80,4 +87,24 @@ func (t *tx) change(ctx context.Context, r plumbline.Run, now time.Time, rule pl
 		amend(st)
 	}
 	return r, t.writeStacks(ctx, stacks)
+}
+
+// newest refuses to run a deployment of a stack again after which another was queued: that would take the stack back to an older commit.
+func (t *tx) newest(ctx context.Context, r plumbline.Run) error {
+	if r.Kind != plumbline.KindDeploy && r.Kind != plumbline.KindDestroy {
+		return nil
+	}
+	var newer sql.NullInt64
+	err := t.QueryRowContext(ctx, `SELECT max(id) FROM run WHERE repository = $1 AND environment = $2 AND stack = $3 AND id > $4 AND kind IN ('deploy', 'destroy')`,
+		r.Stack.Repository, r.Stack.Environment, r.Stack.Name, int64(r.ID)).Scan(&newer)
+	if err != nil {
+		return fmt.Errorf("look for a newer run of %s: %w", r.Stack, err)
+	}
+	if newer.Valid {
+		return &plumbline.Refusal{
+			Kind: plumbline.ErrConflict, What: fmt.Sprintf("Run %s of %s is not the newest: run %d is.", r.ID, r.Stack.Name, newer.Int64),
+			Next: "Retry that one; deployments never go back.",
+		}
+	}
+	return nil
 }

@@ -356,14 +356,34 @@ type batch struct {
 func (r *reader) resources(f func(*resource)) error {
 	full, empty := make(chan batch), make(chan batch, 3)
 	var busy sync.WaitGroup
-	busy.Go(func() {
-		for b := range full {
-			for i := range b.resources {
+	var thrown any
+	walk := func(b batch) {
+		defer func() {
+			if p := recover(); p != nil && thrown == nil {
+				thrown = p
+			}
+		}()
+		for i := range b.resources {
+			if thrown == nil {
 				f(&b.resources[i])
 			}
+		}
+	}
+	busy.Go(func() {
+		for b := range full {
+			walk(b)
 			empty <- b
 		}
 	})
+	ended := false
+	end := func() {
+		if !ended {
+			ended = true
+			close(full)
+			busy.Wait()
+		}
+	}
+	defer end() // whatever happens to who reads
 	var b batch
 	r.hold = nil
 	hand := func() {
@@ -388,8 +408,10 @@ func (r *reader) resources(f func(*resource)) error {
 		return nil
 	})
 	hand()
-	close(full)
-	busy.Wait()
+	end()
+	if thrown != nil {
+		panic(thrown) // where the caller can catch it
+	}
 	return err
 }
 

@@ -1,6 +1,7 @@
 package watch
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -22,6 +23,10 @@ const (
 	firstWords = 10 * time.Minute
 	// lasting is how long after a deployment has ended its merge requests are still listened to: somebody may want to try again.
 	lasting = 24 * time.Hour
+	// listened is how many merged requests are listened to, the newest.
+	listened = 20
+	// overlap is how far back comments are looked for that were written before others and came later: the ledger knows each by its ID.
+	overlap = 2 * time.Minute
 	// touchy is how long after something happened a merge request is listened to whatever its activity: GitLab notes that something happened once a
 	// minute at most.
 	touchy = 2 * time.Minute
@@ -90,20 +95,23 @@ func (w *Watcher) deployed(ctx context.Context) ([]plumbline.MergeRequest, error
 	if err != nil {
 		return nil, err
 	}
-	live := map[int64]bool{}
+	newest := int64(0)
 	for _, r := range runs {
-		if r.Deployment > 0 && (!r.State.Ended() || w.now().Sub(r.Finished) < lasting) {
-			live[r.Deployment] = true
+		if !r.State.Ended() || w.now().Sub(r.Finished) < lasting {
+			newest = max(newest, r.Deployment)
 		}
 	}
-	if len(live) == 0 {
+	if newest == 0 {
 		return nil, nil
 	}
 	merged, err := w.ledger.MergeRequests(ctx, w.repo.Name, plumbline.MRMerged)
 	if err != nil {
 		return nil, err
 	}
-	return slices.DeleteFunc(merged, func(mr plumbline.MergeRequest) bool { return !live[mr.Deployment] }), nil
+	// What a deployment did not come to is done by a later one, so those that were brought before it count as well.
+	merged = slices.DeleteFunc(merged, func(mr plumbline.MergeRequest) bool { return mr.Deployment == 0 || mr.Deployment > newest })
+	slices.SortFunc(merged, func(a, b plumbline.MergeRequest) int { return cmp.Compare(b.Deployment, a.Deployment) })
+	return merged[:min(len(merged), listened)], nil
 }
 
 // listen takes down what is new on one merge request. It reports whether that was all there is.
@@ -116,30 +124,40 @@ func (w *Watcher) listen(ctx context.Context, c commenter, mr plumbline.MergeReq
 	if err != nil {
 		return false, err
 	}
-	since := w.now().Add(-firstWords)
+	mark := w.now()
+	if mr.UpdatedAt.Before(mark) { // by the forge's clock, as comments are
+		mark = mr.UpdatedAt
+	}
+	mark = mark.Add(-firstWords)
+	since := mark
 	if was != "" {
-		if since, err = time.Parse(time.RFC3339Nano, was); err != nil {
+		if mark, err = time.Parse(time.RFC3339Nano, was); err != nil {
 			return false, fmt.Errorf("%w: the mark %q of %s is no time", plumbline.ErrInvalid, was, subject)
 		}
+		since = mark.Add(-overlap)
 	}
 	list, err := c.Comments(ctx, mr, since)
 	if err != nil {
 		return false, err
 	}
 	o := plumbline.Observation{Repository: w.repo.Name, Subject: subject, Was: was, At: w.now()}
-	until, all := since, true
+	until, taken, all := mark, 0, true
 	for _, one := range list {
-		if len(o.Commands) == atOnce && one.At.After(until) {
+		if taken >= atOnce && one.At.After(until) {
 			all = false
 			break
 		}
-		if one.At.After(until) {
-			until = one.At
-		}
-		if cmd, ok := plumbline.ParseCommand(one.Body); ok && one.Author != "" && !one.At.Before(since) {
+		cmd, ok := plumbline.ParseCommand(one.Body)
+		if ok && one.Author != "" && !one.At.Before(since) {
 			cmd.Repository, cmd.MR, cmd.Comment, cmd.At, cmd.Edited = w.repo.Name, mr.ID, one.ID, one.At, one.Edited
 			cmd.Login, cmd.By = one.Author, plumbline.ForgeUser(w.repo.Forge, one.Author)
 			o.Commands = append(o.Commands, cmd)
+			if one.At.After(mark) {
+				taken++
+			}
+		}
+		if one.At.After(until) {
+			until = one.At
 		}
 	}
 	o.Now = until.UTC().Format(time.RFC3339Nano)
@@ -152,88 +170,118 @@ func (w *Watcher) listen(ctx context.Context, c commenter, mr plumbline.MergeReq
 	return all, nil
 }
 
-// commands carries out what people wrote. What was carried out is written down at once, with what its author is to be told; a daemon that dies between
-// the two does it again, which the state of the runs refuses then.
+// commands carries out what people wrote. A command's deeds and what its author is to be told are written in one transaction.
 func (w *Watcher) commands(ctx context.Context, heads map[string]string, res *Result) error {
 	list, err := w.ledger.Commands(ctx, w.repo.Name)
 	if err != nil {
 		return err
 	}
 	for _, c := range list {
-		answer, err := w.carry(ctx, c, heads, res)
-		var refused *plumbline.Refusal
-		switch {
-		case errors.As(err, &refused):
-			c.Outcome, c.Answer = plumbline.ReactionRefused, refused.Error()
-		case errors.Is(err, plumbline.ErrConflict), errors.Is(err, plumbline.ErrNotFound):
-			c.Outcome, c.Answer = plumbline.ReactionRefused, "It is not in a state in which that can be done any more."
-		case err != nil: // it stays: the next poll tries again
-			res.warn("%s of merge request %s of %s asked for by %s: %v", c.Verb, c.MR, w.repo.Name, c.By, err)
-			continue
-		default:
-			c.Outcome, c.Answer = plumbline.ReactionDone, answer
+		err := w.carry(ctx, c, heads, res)
+		var no *plumbline.Refusal
+		if errors.As(err, &no) {
+			err = w.conclude(ctx, c, plumbline.ReactionRefused, no.Error())
 		}
-		if err := w.ledger.Carried(ctx, c); err != nil && !errors.Is(err, plumbline.ErrConflict) {
-			return err
+		if err != nil && !errors.Is(err, plumbline.ErrConflict) { // else somebody else has carried it out
+			// It stays: the next poll tries again.
+			res.warn("%s of merge request %s of %s asked for by %s: %v", c.Verb, c.MR, w.repo.Name, c.By, err)
 		}
 	}
 	return nil
+}
+
+// conclude writes what came of a command that did nothing to any run.
+func (w *Watcher) conclude(ctx context.Context, c plumbline.Command, outcome plumbline.Reaction, answer string) error {
+	return w.ledger.Carry(ctx, c, w.now(), nil, func([]error) plumbline.Command {
+		c.Outcome, c.Answer = outcome, answer
+		return c
+	})
 }
 
 func refused(kind error, format string, args ...any) error {
 	return &plumbline.Refusal{Kind: kind, What: fmt.Sprintf(format, args...)}
 }
 
-// carry does what a command asks for, and returns what there is to say about it.
-func (w *Watcher) carry(ctx context.Context, c plumbline.Command, heads map[string]string, res *Result) (string, error) {
+// carry does what a command asks for, or returns a Refusal.
+func (w *Watcher) carry(ctx context.Context, c plumbline.Command, heads map[string]string, res *Result) error {
 	if why := c.Impossible(); why != "" {
-		return "", refused(plumbline.ErrInvalid, "%s", why)
+		return refused(plumbline.ErrInvalid, "%s", why)
+	}
+	if c.Late(w.now()) {
+		return refused(plumbline.ErrConflict, "It was written %s ago and could not be done then; write a new comment if it still holds.", plumbline.Ago(w.now().Sub(c.At)))
 	}
 	if c.Verb == plumbline.VerbHelp {
-		return plumbline.CommandHelp, nil
+		return w.conclude(ctx, c, plumbline.ReactionDone, plumbline.CommandHelp)
 	}
 	mr, err := w.ledger.MergeRequest(ctx, w.repo.Name, c.MR)
 	if err != nil {
-		return "", err
+		return err
 	}
 	if c.Verb == plumbline.VerbPlan && mr.State == plumbline.MROpen && (mr.Skipped != "" || mr.Conflict) {
-		return "", w.planSkipped(ctx, c, mr, heads, res)
+		return w.planSkipped(ctx, c, mr, heads, res)
 	}
 	runs, err := w.runsOf(ctx, mr)
 	if err != nil {
-		return "", err
+		return err
 	}
 	chosen, rest := c.Chosen(runs)
 	if len(chosen) == 0 {
 		if len(c.Args) > 0 {
-			return "", refused(plumbline.ErrNotFound, "There is no such stack here; there are: %s.", stackNames(runs))
+			return refused(plumbline.ErrNotFound, "There is no such stack here; there are: %s.", stackNames(runs))
 		}
-		return "", refused(plumbline.ErrConflict, "No stack is touched, so there is nothing to %s.", c.Verb)
+		return refused(plumbline.ErrConflict, "No stack is touched, so there is nothing to %s.", c.Verb)
 	}
 	if c.Verb == plumbline.VerbWhy {
 		var out []string
 		for _, r := range chosen {
 			out = append(out, plumbline.Explain(r, runs, w.now()))
 		}
-		return strings.Join(out, "\n\n"), nil
+		return w.conclude(ctx, c, plumbline.ReactionDone, strings.Join(out, "\n\n"))
 	}
-	return "", w.each(ctx, c, mr, chosen, rest)
+	return w.each(ctx, c, mr, chosen, rest)
 }
 
-// runsOf returns the runs that a merge request's commands are about, newest first: its plans while it is open, those of its deployment when it is
-// merged.
+// runsOf returns the runs that a merge request's note shows, one of a stack: its plans while it is open, and the runs that deploy the same
+// stacks when it is merged. A deployment may have brought other merge requests as well, of whose stacks this one's readers know nothing.
 func (w *Watcher) runsOf(ctx context.Context, mr plumbline.MergeRequest) ([]plumbline.Run, error) {
-	var runs []plumbline.Run
-	var err error
-	switch {
-	case mr.State == plumbline.MRMerged && mr.Deployment > 0:
-		runs, err = w.ledger.RunsOfDeployment(ctx, mr.Deployment)
-	case mr.State == plumbline.MROpen:
-		runs, err = w.ledger.RunsOfMR(ctx, w.repo.Name, mr.ID)
-		runs = slices.DeleteFunc(runs, func(r plumbline.Run) bool { return r.Commit != mr.Head })
+	proposed, err := w.ledger.RunsOfMR(ctx, w.repo.Name, mr.ID)
+	if err != nil {
+		return nil, err
 	}
-	slices.Reverse(runs)
-	return runs, err
+	slices.Reverse(proposed)
+	head := mr.Head
+	if len(proposed) > 0 && mr.State == plumbline.MRMerged {
+		head = proposed[0].Commit // the last that was planned of it
+	}
+	proposed = slices.DeleteFunc(proposed, func(r plumbline.Run) bool { return r.Commit != head })
+	switch {
+	case mr.State == plumbline.MROpen:
+		return plumbline.NewestPerStack(proposed), nil
+	case mr.State != plumbline.MRMerged || mr.Deployment == 0:
+		return nil, nil
+	}
+	var out []plumbline.Run
+	add := func(environment, stack string, kind plumbline.Kind) error {
+		runs, err := w.ledger.Runs(ctx, plumbline.RunFilter{
+			Repository: w.repo.Name, Environment: environment, Stack: stack, Kinds: []plumbline.Kind{kind}, Limit: listened,
+		})
+		if r, ok := plumbline.DeployOf(mr, runs); ok {
+			out = append(out, r)
+		}
+		return err
+	}
+	for _, r := range plumbline.NewestPerStack(proposed) {
+		if err := add(r.Stack.Environment, r.Stack.Name, plumbline.KindDeploy); err != nil {
+			return nil, err
+		}
+	}
+	for _, name := range mr.Removed {
+		environment, stack, _ := strings.Cut(name, "/")
+		if err := add(environment, stack, plumbline.KindDestroy); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
 }
 
 func stackNames(runs []plumbline.Run) string {
@@ -248,34 +296,43 @@ func stackNames(runs []plumbline.Run) string {
 	return strings.Join(out, ", ")
 }
 
-// each does to every chosen run what a command asks for. Where a stack was named, its refusal is the answer. Where none was, those to which it can be done
-// are meant; one refusal is the answer when it could be done to none.
+// each does to every chosen run what a command asks for. What was done counts: where no stack was named, those are meant to which it can be done. One
+// refusal is the answer when it could be done to none.
 func (w *Watcher) each(ctx context.Context, c plumbline.Command, mr plumbline.MergeRequest, chosen []plumbline.Run, rest []string) error {
 	rule, err := w.rule(c, mr, rest)
 	if err != nil {
 		return err
 	}
-	done := 0
-	var first error
+	var deeds []plumbline.Deed
+	var denied error
 	for _, r := range chosen {
-		err := w.allow(c, r.Stack.Environment)
-		if err == nil {
-			_, err = w.ledger.Update(ctx, r.ID, w.now(), rule)
+		if err := w.allow(c, r.Stack.Environment); err != nil {
+			denied = err
+			continue
 		}
-		var refused *plumbline.Refusal
+		deeds = append(deeds, plumbline.Deed{Run: r.ID, Rule: rule})
+	}
+	if len(deeds) == 0 {
+		return denied
+	}
+	return w.ledger.Carry(ctx, c, w.now(), deeds, func(refused []error) plumbline.Command {
+		done, first := 0, denied // who may not should hear that, whatever else is wrong
+		for _, err := range refused {
+			if err == nil {
+				done++
+			} else if first == nil {
+				first = err
+			}
+		}
+		c.Outcome, c.Answer = plumbline.ReactionDone, ""
 		switch {
-		case err == nil:
-			done++
-		case !errors.As(err, &refused) && !errors.Is(err, plumbline.ErrConflict):
-			return err
-		case first == nil, errors.Is(err, plumbline.ErrDenied): // who may not should hear that, whatever else is wrong
-			first = err
+		case done == 0:
+			c.Outcome, c.Answer = plumbline.ReactionRefused, first.Error()
+		case denied != nil:
+			c.Answer = fmt.Sprintf("Done for %d of %d stacks. %s", done, len(chosen), denied)
 		}
-	}
-	if done == 0 {
-		return first
-	}
-	return nil
+		return c
+	})
 }
 
 func (w *Watcher) allow(c plumbline.Command, environment string) error {
@@ -314,8 +371,11 @@ func (w *Watcher) rule(c plumbline.Command, mr plumbline.MergeRequest, rest []st
 	return nil, refused(plumbline.ErrInvalid, "There is no such command.")
 }
 
-// planSkipped plans a merge request that policy leaves out, such as one of a fork, because somebody who may has read it. It is good for this
-// head only.
+// leastCommit is how much of a commit people must write down.
+const leastCommit = 7
+
+// planSkipped plans a merge request that policy leaves out, such as one of a fork, because somebody who may has read it: they name the commit that
+// they have read. It is good for that commit only.
 func (w *Watcher) planSkipped(ctx context.Context, c plumbline.Command, mr plumbline.MergeRequest, heads map[string]string, res *Result) error {
 	for _, env := range w.repo.OnBranch(mr.Target) {
 		if err := w.allow(c, env.Name); err != nil {
@@ -323,17 +383,15 @@ func (w *Watcher) planSkipped(ctx context.Context, c plumbline.Command, mr plumb
 		}
 	}
 	target := heads[mr.Target]
-	if target == "" {
+	switch {
+	case target == "":
 		return fmt.Errorf("branch %s could not be read this time", mr.Target)
-	}
-	if mr.Conflict {
+	case mr.Conflict:
 		return refused(plumbline.ErrConflict, "It cannot be merged into %s; resolve the conflict first.", mr.Target)
-	}
-	if len(c.Args) > 0 {
-		return refused(plumbline.ErrInvalid, "It was not planned yet, so all its stacks are: write `plumbline plan`.")
-	}
-	if mr.HeadRef == "" {
+	case mr.HeadRef == "":
 		return refused(plumbline.ErrConflict, "The forge shows the head of this fork in no ref that could be fetched; push its branch to this repository.")
+	case len(c.Args) != 1 || len(c.Args[0]) < leastCommit || !strings.HasPrefix(mr.Head, c.Args[0]):
+		return refused(plumbline.ErrConflict, "Its plan runs what its author wrote. Its head is `%s`: read it, then write `plumbline plan %s`.", plumbline.Short(mr.Head), plumbline.Short(mr.Head))
 	}
 	was, err := w.ledger.Seen(ctx, w.repo.Name, plumbline.SubjectMR(mr.ID))
 	if err != nil {
@@ -345,6 +403,26 @@ func (w *Watcher) planSkipped(ctx context.Context, c plumbline.Command, mr plumb
 	if err := w.git.Fetch(ctx, map[string]string{mr.HeadRef: mr.Head, "refs/heads/" + mr.Target: target}); err != nil {
 		return fmt.Errorf("fetch: %w", err)
 	}
-	mr.Skipped, mr.Findings, mr.Removed = "", nil, nil
-	return w.propose(ctx, mr, was, target, res)
+	mr.Skipped, mr.Findings, mr.Removed, mr.Base = "", nil, nil, target
+	tree, _, err := w.git.Merge(ctx, target, mr.Head)
+	if errors.Is(err, plumbline.ErrMergeConflict) {
+		return refused(plumbline.ErrConflict, "It cannot be merged into %s; resolve the conflict first.", mr.Target)
+	}
+	if err != nil {
+		return err
+	}
+	c.Outcome = plumbline.ReactionDone
+	o := plumbline.Observation{
+		Repository: w.repo.Name, Subject: plumbline.SubjectMR(mr.ID), Was: was, Now: was, At: w.now(),
+		MergeRequest: &mr, Supersede: []string{plumbline.SubjectMR(mr.ID)}, Carries: &c,
+	}
+	if o.Runs, err = w.proposals(ctx, &mr, target, tree, o.At); err != nil {
+		return err
+	}
+	ids, err := w.ledger.Observe(ctx, o)
+	if err != nil {
+		return err
+	}
+	res.add(ids)
+	return nil
 }

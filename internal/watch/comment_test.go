@@ -61,6 +61,18 @@ func (r *rig) say(mr, who, text, want string) {
 	r.pass(time.Second)
 }
 
+// told has people told of all runs.
+func (r *rig) told() {
+	r.t.Helper()
+	var told []plumbline.RunVersion
+	for _, run := range r.runs(plumbline.RunFilter{}) {
+		told = append(told, plumbline.RunVersion{ID: run.ID, Version: run.Version, At: r.clock()})
+	}
+	if err := r.store.MarkReported(r.t.Context(), told); err != nil {
+		r.t.Fatal(err)
+	}
+}
+
 func TestCommandsBeforeMerge(t *testing.T) {
 	t.Parallel()
 	r := listening(t)
@@ -170,9 +182,12 @@ func TestCommandsAfterMerge(t *testing.T) {
 	r.plan(net.ID, digest)
 	r.plan(db.ID, digest)
 	r.poll()
-	if got := r.answers(); len(got) != 1 || !strings.Contains(got[0], "was made after the comment was written") {
+	if got := r.answers(); len(got) != 1 || !strings.Contains(got[0], "was shown after the comment was written") {
 		t.Errorf("a yes to a plan that nobody has seen: %q", got)
 	}
+	r.pass(time.Second)
+	r.say(id, "ann", "plumbline approve live/net", "was shown after the comment was written") // the forge does not show it yet
+	r.told()
 	r.pass(time.Second)
 	r.say(id, "olga", "plumbline approve", "corp/olga may not approve in infra/production")
 	r.say(id, "ann", "plumbline approve live/net aaaaaaaa", "refused Refused: the plan of run")
@@ -211,7 +226,7 @@ func TestCommandOnce(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	if got := r.answers(); len(got) != 1 || !strings.HasSuffix(got[0], "done") && !strings.Contains(got[0], "refused") {
+	if got := r.answers(); len(got) != 1 || !strings.HasSuffix(got[0], "done") {
 		t.Errorf("answers: %q", got)
 	}
 	if now := r.run(run.ID); now.State != plumbline.StateQueued {
@@ -234,12 +249,14 @@ func TestForkOnWish(t *testing.T) {
 	id := r.propose("x", map[string]string{"live/net/main.tf": state + "# new\n"})
 	r.forge.Edit(id, func(mr *plumbline.MergeRequest) { mr.Fork = true })
 	r.poll()
+	head := r.head("x")
 	r.say(id, "dev", "plumbline plan", "refused corp/dev may not plan")
 	if n := len(r.runs(plumbline.RunFilter{MR: id})); n != 0 {
 		t.Fatalf("%d runs of a fork", n)
 	}
-	r.say(id, "olga", "plumbline plan live/net", "refused It was not planned yet")
-	r.say(id, "olga", "plumbline plan", "plan of corp/olga: done")
+	r.say(id, "olga", "plumbline plan live/net", "refused Its plan runs what its author wrote. Its head is `"+head[:7]+"`")
+	r.say(id, "olga", "plumbline plan", "read it, then write `plumbline plan "+head[:7]+"`")
+	r.say(id, "olga", "plumbline plan "+head[:7], "plan of corp/olga: done")
 	equal(t, "proposals", r.proposals(id), []string{"production/live/net@" + plumbline.Short(r.head("x"))})
 	r.w = r.listener()
 	r.poll()
@@ -307,8 +324,8 @@ func TestCommandLedgerAway(t *testing.T) {
 	broken := &forgetfulLedger{Ledger: c.Ledger, err: errors.New("disk full")}
 	c.Ledger = broken
 	w := New(c)
-	if _, err := w.Poll(t.Context()); err == nil {
-		t.Error("a poll that could write nothing down succeeded")
+	if res, err := w.Poll(t.Context()); err != nil || len(res.Warnings) != 1 || !strings.Contains(res.Warnings[0], "disk full") {
+		t.Errorf("a poll that could write nothing down: %v %q", err, res.Warnings)
 	}
 	broken.err = nil
 	if res, err := w.Poll(t.Context()); err != nil || len(res.Warnings) > 0 {
@@ -325,9 +342,115 @@ type forgetfulLedger struct {
 	err error
 }
 
-func (l *forgetfulLedger) Carried(ctx context.Context, c plumbline.Command) error {
+func (l *forgetfulLedger) Carry(ctx context.Context, c plumbline.Command, now time.Time, deeds []plumbline.Deed, conclude func([]error) plumbline.Command) error {
 	if l.err != nil {
 		return l.err
 	}
-	return l.Ledger.Carried(ctx, c)
+	return l.Ledger.Carry(ctx, c, now, deeds, conclude)
+}
+
+// TestForkMoves: what is planned of a fork is what was read, whatever its author pushes meanwhile.
+func TestForkMoves(t *testing.T) {
+	t.Parallel()
+	r := listening(t)
+	id := r.propose("x", map[string]string{"live/net/main.tf": state + "# new\n"})
+	r.forge.Edit(id, func(mr *plumbline.MergeRequest) { mr.Fork = true })
+	r.poll()
+	read := r.head("x")
+	r.forge.Comment(id, "olga", "plumbline plan "+read[:7])
+	r.again(id, "x", map[string]string{"live/db/main.tf": state + "# steal\n"})
+	r.poll()
+	r.poll()
+	if got := r.answers(); len(got) != 1 || !strings.Contains(got[0], "refused Its plan runs") {
+		t.Errorf("answers: %q", got)
+	}
+	if n := len(r.runs(plumbline.RunFilter{MR: id})); n != 0 {
+		t.Errorf("%d runs of what nobody has read", n)
+	}
+}
+
+// TestOthersStacks: two merge requests come with one deployment; a word on one is about its own stacks.
+func TestOthersStacks(t *testing.T) {
+	t.Parallel()
+	r := listening(t)
+	one := r.propose("x", map[string]string{"live/net/main.tf": state + "# new\n"})
+	two := r.propose("y", map[string]string{"live/db/main.tf": state + "# new\n", "lab/one/main.tf": state + "# new\n"})
+	r.poll()
+	r.merge("main", "x")
+	commit := r.merge("main", "y")
+	r.forge.Merge(one, commit)
+	r.forge.Merge(two, commit)
+	r.poll()
+	r.poll()
+	net, db := r.newest("production", "live/net"), r.newest("production", "live/db")
+	r.plan(net.ID, digest)
+	r.plan(db.ID, digest)
+	r.told()
+	r.pass(time.Second)
+	r.say(one, "ann", "plumbline approve live/db", "There is no such stack here; there are: `live/net`.")
+	r.say(one, "ann", "plumbline reject live/nett is too much", "reject of corp/ann: done") // there is one stack, so that it is a reason
+	r.say(two, "ann", "plumbline reject live/dbb is too much", "There is no such stack here; there are: `lab/one`, `live/db`.")
+	r.say(two, "ann", "plumbline approve", "approve of corp/ann: done Done for 1 of 2 stacks. corp/ann may not approve in infra/lab.")
+	if a, b := r.run(net.ID).State, r.run(db.ID).State; a != plumbline.StateRejected || b != plumbline.StateApproved {
+		t.Errorf("net is %s, db %s", a, b)
+	}
+}
+
+// TestLaterDeployment: a merge request whose deployment was overtaken is listened to, and its words are for the run that does its work.
+func TestLaterDeployment(t *testing.T) {
+	t.Parallel()
+	r := listening(t)
+	one := r.propose("x", map[string]string{"live/net/main.tf": state + "# new\n"})
+	r.poll()
+	r.forge.Merge(one, r.merge("main", "x"))
+	r.poll()
+	r.push("main", map[string]string{"live/net/main.tf": state + "# newer\n"})
+	r.poll()
+	run := r.newest("production", "live/net")
+	r.plan(run.ID, digest)
+	r.told()
+	r.pass(time.Second)
+	r.say(one, "ann", "plumbline approve", "approve of corp/ann: done")
+	if now := r.run(run.ID); now.State != plumbline.StateApproved {
+		t.Errorf("it is %s", now.State)
+	}
+}
+
+// TestLateComments: a comment that comes late, with a time before others', is heard; one that could not be carried out for long is not.
+func TestLateComments(t *testing.T) {
+	t.Parallel()
+	r := listening(t)
+	id := r.propose("x", map[string]string{"live/net/main.tf": state + "# new\n"})
+	r.poll()
+	r.pass(time.Minute)
+	r.forge.Comment(id, "eve", "plumbline help")
+	r.poll()
+	r.forge.CommentAt(id, "olga", "plumbline help", r.clock().Add(-30*time.Second))
+	r.poll()
+	if got := r.answers(); len(got) != 2 {
+		t.Errorf("answers: %q", got)
+	}
+	r.forge.Comment(id, "olga", "plumbline cancel")
+	r.forge.Fault(forgetest.Outage)
+	r.pass(2 * time.Hour)
+	r.warned("merge requests of infra are not listed")
+	r.forge.Fault(nil)
+	r.poll()
+	if got := r.answers(); len(got) != 1 || !strings.Contains(got[0], "It was written 2 h ago") {
+		t.Errorf("answers: %q", got)
+	}
+}
+
+// TestLastWords: what was written just before the merge is heard after it.
+func TestLastWords(t *testing.T) {
+	t.Parallel()
+	r := listening(t)
+	id := r.propose("x", map[string]string{"live/net/main.tf": state + "# new\n"})
+	r.poll()
+	r.forge.Comment(id, "olga", "plumbline help")
+	r.forge.Close(id)
+	r.poll()
+	if got := r.answers(); len(got) != 1 {
+		t.Errorf("answers: %q", got)
+	}
 }

@@ -172,6 +172,11 @@ func (w *Watcher) proposals(ctx context.Context, mr *plumbline.MergeRequest, tar
 
 // endedRequest finds out what became of a merge request that is not open any more, or does not want to change a branch of ours.
 func (w *Watcher) endedRequest(ctx context.Context, mr plumbline.MergeRequest, was, target string, res *Result) error {
+	if c, ok := w.forge.(commenter); ok { // what was written before it ended
+		if _, err := w.listen(ctx, c, mr); err != nil && w.hush(mr, err, res) {
+			return nil
+		}
+	}
 	now, err := w.forge.MergeRequest(ctx, mr.ID)
 	err = w.heed(err)
 	switch {

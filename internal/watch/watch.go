@@ -46,11 +46,10 @@ type Ledger interface {
 	Requests(ctx context.Context, repo string) ([]plumbline.Request, error)
 	DoneRequests(ctx context.Context, ids []int64) error
 	Commands(ctx context.Context, repo string) ([]plumbline.Command, error)
-	Carried(ctx context.Context, c plumbline.Command) error
+	// Carry does what a command asks for and writes what came of it, or returns plumbline.ErrConflict when somebody else has.
+	Carry(ctx context.Context, c plumbline.Command, now time.Time, deeds []plumbline.Deed, conclude func(refused []error) plumbline.Command) error
 	MergeRequest(ctx context.Context, repo, id string) (plumbline.MergeRequest, error)
 	RunsOfMR(ctx context.Context, repo, id string) ([]plumbline.Run, error)
-	RunsOfDeployment(ctx context.Context, id int64) ([]plumbline.Run, error)
-	Update(ctx context.Context, id plumbline.RunID, now time.Time, rule plumbline.Rule) (plumbline.Run, error)
 }
 
 // Config makes a Watcher.

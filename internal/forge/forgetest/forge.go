@@ -136,6 +136,15 @@ func (f *Forge) Comment(id, author, body string) string {
 	return f.comment(id, author, body)
 }
 
+// CommentAt is Comment with the time at which it was written.
+func (f *Forge) CommentAt(id, author, body string, at time.Time) string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	comment := f.comment(id, author, body)
+	f.note(id, comment).At = at
+	return comment
+}
+
 // EditComment changes the text of a note. It panics on one that is not there.
 func (f *Forge) EditComment(id, comment, body string) {
 	f.mu.Lock()

@@ -11,3 +11,6 @@ CREATE TABLE command (
 );
 CREATE INDEX command_open ON command (repository, id) WHERE state <> 'answered';
 INSERT INTO counter (name, value) VALUES ('command', 0);
+
+-- When people were told of the version in "reported"; 0: never.
+ALTER TABLE run ADD COLUMN told BIGINT NOT NULL DEFAULT 0;
