@@ -399,11 +399,11 @@ func TestKilledAnywhere(t *testing.T) {
 			name            string
 			atOnce, batches bool
 			step            int
-		}{{"at once", true, false, 1}, {"later", false, false, 3}, {"in one go", true, true, 3}} {
+		}{{"at once", true, false, 3}, {"later", false, false, 9}, {"in one go", true, true, 9}} {
 			t.Run(name+"/"+how.name, func(t *testing.T) {
 				t.Parallel()
 				atOnce, batches := how.atOnce, how.batches
-				for writes := 0; ; writes += how.step + writes/12 { // later ones are much like earlier ones
+				for writes := len(name) % how.step; ; writes += how.step + writes/8 { // later ones are much like earlier ones, and journeys like each other
 					r := newRig(t)
 					l, alive := r.born(writes, batches), true
 					for _, step := range journey(r) {
@@ -491,7 +491,7 @@ func TestGoneStatus(t *testing.T) {
 	}
 }
 
-var seeds = flag.Int("histories", 8, "how many random histories TestNeverPendingForEver drives")
+var seeds = flag.Int("histories", 4, "how many random histories TestNeverPendingForEver drives")
 
 // TestNeverPendingForEver drives random histories with daemons that die at random.
 func TestNeverPendingForEver(t *testing.T) {
