@@ -67,7 +67,7 @@ func (r *reader) granted(cfg *Config) {
 	}
 	for _, repo := range cfg.Repositories {
 		for _, e := range repo.Environments {
-			environments = append(environments, e.Name)
+			environments = append(environments, e.Name, e.Key())
 		}
 	}
 	missing := func(at hcl.Range, what string, t text, name string, known []string) {

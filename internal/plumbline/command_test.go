@@ -162,6 +162,7 @@ func TestAllow(t *testing.T) {
 		{Name: RoleViewer, Users: []string{"*"}},
 		{Name: RoleOperator, Users: []string{"corp/olga"}},
 		{Name: RoleApprover, Users: []string{"corp/ann"}, Environments: []string{"production"}},
+		{Name: RoleApprover, Users: []string{"corp/ned"}, Environments: []string{"edge/live"}},
 		{Name: RoleAdmin, Users: []string{"corp/root"}},
 		{Name: "owner", Users: []string{"corp/eve"}},
 	}}
@@ -169,6 +170,7 @@ func TestAllow(t *testing.T) {
 	may := map[string]map[string][]Permission{
 		"corp/olga":     {"infra/production": permits[RoleOperator], "infra/lab": permits[RoleOperator], "": permits[RoleOperator]},
 		"corp/ann":      {"infra/production": permits[RoleApprover], "infra/lab": {MayView}, "": {MayView}, "infra/": {MayView}, "production": permits[RoleApprover]},
+		"corp/ned":      {"edge/live": permits[RoleApprover], "infra/live": {MayView}, "live": {MayView}, "edge/": {MayView}},
 		"corp/root":     {"infra/production": all, "": all},
 		"corp/eve":      {"infra/production": {MayView}, "": {MayView}},
 		"other/ann":     {"infra/production": {MayView}},

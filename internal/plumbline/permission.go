@@ -47,7 +47,7 @@ var permits = map[RoleName][]Permission{
 type Role struct {
 	Name         RoleName
 	Users        []string // "*": everybody who has a name; "corp/alice": alice on the forge corp
-	Environments []string // names of environments; none: all of them, and what is not about one
+	Environments []string // names of environments, "production" of all repositories, "infra/production" of one; none: all of them, and what is not about one
 }
 
 // Local is whoever holds this machine's token, or came by the sign-in link of a daemon without a sign-in system.
@@ -92,7 +92,7 @@ func (r Role) covers(environment string) bool {
 			break
 		}
 	}
-	return name != "" && slices.Contains(r.Environments, name)
+	return name != "" && (slices.Contains(r.Environments, name) || slices.Contains(r.Environments, environment))
 }
 
 // ForgeUser is how somebody on a forge is named in a configuration and wherever it is said who did something.
