@@ -23,6 +23,8 @@ const (
 	firstWords = 10 * time.Minute
 	// lasting is how long after a deployment has ended its merge requests are still listened to: somebody may want to try again.
 	lasting = 24 * time.Hour
+	// seldom is how often those are listened to whose deployment has ended, badly.
+	seldom = 5 * time.Minute
 	// listened is how many merged requests are listened to, the newest.
 	listened = 20
 	// overlap is how far back comments are looked for that were written before others and came later: the ledger knows each by its ID.
@@ -65,6 +67,10 @@ func (w *Watcher) comments(ctx context.Context, open []plumbline.MergeRequest, r
 		}
 	}
 	for _, mr := range deployed {
+		if w.visited == nil {
+			w.visited = map[string]time.Time{}
+		}
+		w.visited[mr.ID] = w.now()
 		if _, err := w.listen(ctx, c, mr); err != nil && w.hush(mr, err, res) {
 			break
 		}
@@ -83,35 +89,62 @@ func (w *Watcher) hush(mr plumbline.MergeRequest, err error, res *Result) bool {
 	return errors.As(err, &retry)
 }
 
-// deployed returns the merged requests whose deployment is under way, or ended badly not long ago.
+// deployed returns the merged requests that somebody may have to decide about: those that came with the newest deployment of an environment or before,
+// while it is under way, and now and then for a day when it ended badly. What an older deployment did not come to is the newest's.
 func (w *Watcher) deployed(ctx context.Context) ([]plumbline.MergeRequest, error) {
-	runs, err := w.ledger.Runs(ctx, plumbline.RunFilter{
-		Repository: w.repo.Name, Kinds: []plumbline.Kind{plumbline.KindDeploy, plumbline.KindDestroy}, Limit: many,
-		States: []plumbline.State{
-			plumbline.StateQueued, plumbline.StatePlanning, plumbline.StateAwaiting, plumbline.StateApproved, plumbline.StateApplying,
-			plumbline.StateFailed, plumbline.StateInterrupted, plumbline.StateExpired, plumbline.StateCanceled, plumbline.StateRejected,
-		},
-	})
-	if err != nil {
-		return nil, err
-	}
-	newest := int64(0)
-	for _, r := range runs {
-		if !r.State.Ended() || w.now().Sub(r.Finished) < lasting {
-			newest = max(newest, r.Deployment)
+	newest, live := int64(0), int64(0)
+	for _, env := range w.repo.Environments {
+		list, err := w.ledger.Deployments(ctx, w.repo.Name, env.Name, 1)
+		if err != nil {
+			return nil, err
+		}
+		for _, d := range list {
+			runs, err := w.ledger.RunsOfDeployment(ctx, d.ID)
+			if err != nil {
+				return nil, err
+			}
+			for _, r := range runs {
+				switch {
+				case !r.State.Ended():
+					newest, live = max(newest, d.ID), max(live, d.ID)
+				case !r.State.Good() && w.now().Sub(r.Finished) < lasting:
+					newest = max(newest, d.ID)
+				}
+			}
 		}
 	}
 	if newest == 0 {
 		return nil, nil
 	}
-	merged, err := w.ledger.MergeRequests(ctx, w.repo.Name, plumbline.MRMerged)
+	merged, err := w.brought(ctx, newest)
 	if err != nil {
 		return nil, err
 	}
-	// What a deployment did not come to is done by a later one, so those that were brought before it count as well.
-	merged = slices.DeleteFunc(merged, func(mr plumbline.MergeRequest) bool { return mr.Deployment == 0 || mr.Deployment > newest })
-	slices.SortFunc(merged, func(a, b plumbline.MergeRequest) int { return cmp.Compare(b.Deployment, a.Deployment) })
-	return merged[:min(len(merged), listened)], nil
+	return slices.DeleteFunc(slices.Clone(merged), func(mr plumbline.MergeRequest) bool {
+		return mr.Deployment > live && w.now().Sub(w.visited[mr.ID]) < seldom
+	}), nil
+}
+
+// brought returns the newest merged requests that a deployment or an older one brought. It is remembered for a minute: there may be thousands.
+func (w *Watcher) brought(ctx context.Context, deployment int64) ([]plumbline.MergeRequest, error) {
+	if w.merges.deployment == deployment && w.now().Sub(w.merges.at) < time.Minute {
+		return w.merges.list, nil
+	}
+	list, err := w.ledger.MergeRequests(ctx, w.repo.Name, plumbline.MRMerged)
+	if err != nil {
+		return nil, err
+	}
+	list = slices.DeleteFunc(list, func(mr plumbline.MergeRequest) bool { return mr.Deployment == 0 || mr.Deployment > deployment })
+	slices.SortFunc(list, func(a, b plumbline.MergeRequest) int { return cmp.Compare(b.Deployment, a.Deployment) })
+	w.merges = merges{w.now(), deployment, slices.Clone(list[:min(len(list), listened)])}
+	return w.merges.list, nil
+}
+
+// merges are what brought returned.
+type merges struct {
+	at         time.Time
+	deployment int64
+	list       []plumbline.MergeRequest
 }
 
 // listen takes down what is new on one merge request. It reports whether that was all there is.

@@ -454,3 +454,32 @@ func TestLastWords(t *testing.T) {
 		t.Errorf("answers: %q", got)
 	}
 }
+
+// TestSeldomHeard: a merge request whose deployment has failed costs a request each five minutes, not each poll, and is heard.
+func TestSeldomHeard(t *testing.T) {
+	t.Parallel()
+	r := listening(t)
+	id := r.propose("x", map[string]string{"live/net/main.tf": state + "# new\n"})
+	r.poll()
+	r.forge.Merge(id, r.merge("main", "x"))
+	r.poll()
+	run := r.newest("production", "live/net")
+	r.start(run.ID)
+	r.finish(run.ID, failure(), nil)
+	r.pass(seldom)
+	r.poll()
+	asked := r.forge.Requests("Comments")
+	for range 5 {
+		r.pass(30 * time.Second)
+		r.poll()
+	}
+	if n := r.forge.Requests("Comments") - asked; n != 0 {
+		t.Errorf("%d requests in 150 s", n)
+	}
+	r.forge.Comment(id, "olga", "plumbline retry")
+	r.pass(seldom)
+	r.poll()
+	if got := r.answers(); len(got) != 1 || !strings.HasSuffix(got[0], "done") {
+		t.Errorf("answers: %q", got)
+	}
+}

@@ -50,6 +50,7 @@ type Ledger interface {
 	Carry(ctx context.Context, c plumbline.Command, now time.Time, deeds []plumbline.Deed, conclude func(refused []error) plumbline.Command) error
 	MergeRequest(ctx context.Context, repo, id string) (plumbline.MergeRequest, error)
 	RunsOfMR(ctx context.Context, repo, id string) ([]plumbline.Run, error)
+	RunsOfDeployment(ctx context.Context, id int64) ([]plumbline.Run, error)
 }
 
 // Config makes a Watcher.
@@ -71,11 +72,13 @@ type Watcher struct {
 	access plumbline.Access
 	now    func() time.Time
 
-	mu    sync.Mutex
-	heads map[string]string // branches as of the last poll that went through, so that an idle poll asks for no marks
-	mrs   map[string]string // marks of open merge requests, likewise
-	heard map[string]string // activity of open merge requests whose comments were all looked at
-	quiet *plumbline.Retry  // the forge wants to be left alone until then
+	mu      sync.Mutex
+	heads   map[string]string    // branches as of the last poll that went through, so that an idle poll asks for no marks
+	mrs     map[string]string    // marks of open merge requests, likewise
+	heard   map[string]string    // activity of open merge requests whose comments were all looked at
+	merges  merges               // that were deployed last
+	visited map[string]time.Time // when the comments on merged requests were looked at
+	quiet   *plumbline.Retry     // the forge wants to be left alone until then
 }
 
 // New returns a Watcher.
