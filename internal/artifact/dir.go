@@ -145,7 +145,11 @@ func (d *Dir) removeTemp(temp string) error {
 func (d *Dir) place(temp, file string) error {
 	var err error
 	for range 100 {
-		if err = d.root.MkdirAll(path.Dir(file), 0o700); err == nil {
+		err = d.root.MkdirAll(path.Dir(file), 0o700)
+		if errors.Is(err, fs.ErrExist) { // it was there for mkdir and gone when MkdirAll looked at what it is
+			continue
+		}
+		if err == nil {
 			err = d.root.Rename(temp, file)
 		}
 		if !errors.Is(err, fs.ErrNotExist) {

@@ -15,6 +15,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/iotest"
 	"time"
@@ -430,6 +431,37 @@ func TestConcurrentUse(t *testing.T) {
 		}
 	}
 	expectFiles(t, path)
+}
+
+// The directory of a blob goes at any moment in which place could look at it, up to fifty times for each blob.
+func TestPlaceWhileTheDirectoryGoes(t *testing.T) {
+	d := openDir(t, t.TempDir())
+	var ended atomic.Bool
+	var left atomic.Int32
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for !ended.Load() {
+			if left.Load() > 0 && d.root.Remove("runs/1") == nil {
+				left.Add(-1)
+			}
+		}
+	})
+	for range 2000 {
+		left.Store(50)
+		if err := d.root.WriteFile("temp", nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := d.place("temp", "runs/1/log"); err != nil {
+			t.Error(err)
+			break
+		}
+		if err := d.root.Remove("runs/1/log"); err != nil {
+			t.Error(err)
+			break
+		}
+	}
+	ended.Store(true)
+	wg.Wait()
 }
 
 func TestNames(t *testing.T) {
