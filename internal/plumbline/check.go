@@ -1,5 +1,7 @@
 package plumbline
 
+import "time"
+
 // CheckName is one of the checks that a proposal goes through beside its plan.
 type CheckName string
 
@@ -48,4 +50,21 @@ type PolicyFinding struct {
 	Message string   // one sentence
 	Address string   // of the resource that it is about; "" the plan as a whole
 	From    []string // of PolicyApprove: "group:dba", "user:alice@example.com", "role:admin"; any one of them is enough
+}
+
+// Facts is what policies know of a run beside its plan. Its JSON is the document that rules see as input.run.
+type Facts struct {
+	Kind         Kind      `json:"kind"`
+	Repository   string    `json:"repository"`
+	Environment  string    `json:"environment"`
+	Stack        string    `json:"stack"`
+	Directory    string    `json:"directory"`
+	Branch       string    `json:"branch"` // of the environment
+	Commit       string    `json:"commit"`
+	MergeRequest string    `json:"merge_request"` // the forge's number; "": none is known
+	Authors      []string  `json:"authors"`       // who wrote the change, as far as is known: "corp/alice", "alice@example.com"
+	Labels       []string  `json:"labels"`        // of the merge request
+	By           string    `json:"by"`            // who asked: a person, "poll", "schedule"
+	Time         time.Time `json:"time"`          // when the plan was asked for
+	Drift        int       `json:"drift"`         // open drift items of the stack
 }

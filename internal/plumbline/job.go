@@ -19,19 +19,22 @@ type EngineRef struct {
 
 // Job is everything one phase of a run needs to know.
 type Job struct {
-	Run     RunID
-	Attempt int
-	Claim   Claim
-	Phase   Phase
-	Kind    Kind
-	Stack   StackRef
-	Spec    StackSpec
-	Dir     string // absolute; the run's own directory, the same path on every node; the commit's files are in Dir/src
-	Engine  EngineRef
-	Vars    []Variable
-	Backend []Variable
-	Env     []EnvVar
-	Destroy bool // plan the destruction of everything
+	Run      RunID
+	Attempt  int
+	Claim    Claim
+	Phase    Phase
+	Kind     Kind
+	Stack    StackRef
+	Spec     StackSpec
+	Dir      string // absolute; the run's own directory, the same path on every node; the commit's files are in Dir/src
+	Engine   EngineRef
+	Vars     []Variable
+	Backend  []Variable
+	Env      []EnvVar
+	Destroy  bool        // plan the destruction of everything
+	Checks   []CheckName // what to check beside the plan, never CheckPolicy; a plan is made whatever they come to
+	Policies []string    // absolute directories of policies that the plan is held against; none: it is not
+	Facts    Facts       // for the policies
 	// NoState of the last plan of this stack: false means a state was known, so that one that is suddenly empty is refused
 	// rather than planned as "create everything".
 	HadState bool
@@ -40,8 +43,10 @@ type Job struct {
 // Outcome is how a phase ended. Exactly one of Plan (a plan), Applied, Stale, Failure, Interrupted says what happened.
 type Outcome struct {
 	Plan        *Plan
-	PlanFile    string // path of the saved plan, to be sealed and removed
-	MasksFile   string // path of the list of values that the plan marks as sensitive, for the apply; as secret as the plan; "": there are none
+	PlanFile    string          // path of the saved plan, to be sealed and removed
+	MasksFile   string          // path of the list of values that the plan marks as sensitive, for the apply; as secret as the plan; "": there are none
+	Checks      []CheckResult   // of Job.Checks, in their order, also where the plan failed
+	Findings    []PolicyFinding // what the policies say of the plan; one that could not be asked is a Failure
 	Differences []Difference
 	Unapplied   bool // drift: Git asks for changes that were never applied
 	Applied     bool
@@ -76,6 +81,8 @@ const (
 	FailTimeout  FailureKind = "timeout"
 	FailInternal FailureKind = "internal"
 	FailArtifact FailureKind = "artifact" // the saved plan is missing or was tampered with
+	FailPolicy   FailureKind = "policy"   // a policy forbids the plan, or could not be asked
+	FailUnsigned FailureKind = "unsigned" // a commit does not carry the signature that the environment asks for
 )
 
 // Failure is why a run failed, for people. Text is redacted.
