@@ -199,7 +199,7 @@ func (d *daemon) approveFirst(ctx context.Context) {
 				continue
 			}
 			if _, err := d.store.Update(ctx, r.ID, time.Now(), func(r *plumbline.Run, now time.Time) error {
-				return r.Approve("demo", r.Plan.Digest, now)
+				return r.Approve(plumbline.Person{Name: "demo"}, plumbline.Access{}, r.Plan.Digest, now)
 			}); err != nil {
 				d.log.Warn("approve the first deployment", zap.Error(err))
 			}

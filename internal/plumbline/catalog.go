@@ -143,7 +143,7 @@ func hadState(known []StackStatus, ref StackRef) bool {
 func newRun(e Environment, kind Kind, spec StackSpec, now time.Time) Run {
 	r := Run{
 		Kind: kind, State: StateQueued, Stack: StackRef{e.Repository, e.Name, spec.Name}, Spec: spec,
-		Policy: Policy{Apply: e.Apply, Approval: e.Approval, Order: e.Order}, Queued: now,
+		Policy: e.policy(), Queued: now,
 	}
 	if len(spec.Broken) > 0 && kind != KindDestroy {
 		f := spec.Broken[0]

@@ -170,15 +170,18 @@ func (r *Run) called(name string) bool {
 
 // Agree records the yes of who wrote the command: to the plan with the digest that they wrote down, or, without one, to a plan that people had
 // been told of before they wrote. Nobody has read a later one. That compares two clocks; whoever cannot rely on theirs writes the digest.
-func (c Command) Agree(digest string) Rule {
+func (c Command) Agree(who Person, access Access, digest string) Rule {
 	return func(r *Run, now time.Time) error {
-		if digest == "" && r.State == StateAwaiting {
+		if digest == "" {
+			if err := r.approvable(); err != nil {
+				return err
+			}
 			if r.Reported < r.Version || !r.Told.Before(c.At) {
 				return refuse(ErrConflict, "Read it and write a new comment.", "The plan of %s was shown after the comment was written.", r.Stack.Name)
 			}
 			digest = r.Plan.Digest
 		}
-		return r.Approve(c.By, digest, now)
+		return r.Approve(who, access, digest, now)
 	}
 }
 
@@ -214,7 +217,7 @@ func (r *Run) Replan(by string, now time.Time) error {
 	}
 	switch r.State {
 	case StatePlanned, StateClean:
-		r.Approvals, r.RejectedBy, r.Reason = nil, "", ""
+		r.Approvals, r.Glass, r.RejectedBy, r.Reason = nil, nil, "", ""
 		r.By, r.Because, r.Queued = by, "asked for by "+by, now
 		r.to(StateQueued, now)
 		return nil

@@ -141,17 +141,17 @@ func TestAgree(t *testing.T) {
 		{"with too little of it", at.Add(time.Second), "3f", ErrInvalid},
 	} {
 		r := awaiting
-		err := Command{By: "corp/ann", At: c.wrote}.Agree(c.digest)(&r, at.Add(time.Minute))
+		err := Command{By: "corp/ann", At: c.wrote}.Agree(Person{Name: "corp/ann"}, Access{}, c.digest)(&r, at.Add(time.Minute))
 		if !errors.Is(err, c.want) || (err == nil) != (r.State == StateApproved) {
 			t.Errorf("%s: %v, %s", c.name, err, r.State)
 		}
 	}
 	untold := awaiting
 	untold.Version++
-	if err := (Command{By: "corp/ann", At: at.Add(time.Hour)}).Agree("")(&untold, at); !errors.Is(err, ErrConflict) {
+	if err := (Command{By: "corp/ann", At: at.Add(time.Hour)}).Agree(Person{Name: "corp/ann"}, Access{}, "")(&untold, at); !errors.Is(err, ErrConflict) {
 		t.Errorf("a plan that nobody was told of: %v", err)
 	}
-	if err := (Command{By: "corp/ann", At: at}).Agree("")(&Run{State: StateQueued}, at); err == nil {
+	if err := (Command{By: "corp/ann", At: at}).Agree(Person{Name: "corp/ann"}, Access{}, "")(&Run{State: StateQueued}, at); err == nil {
 		t.Error("a run without a plan was agreed to")
 	}
 }
@@ -184,7 +184,7 @@ func TestAllow(t *testing.T) {
 	for who, envs := range may {
 		for env, want := range envs {
 			for _, p := range append(slices.Clone(all), "everything", "") {
-				err := a.Allow(who, p, env)
+				err := a.Allow(a.Person(who, nil, DoorWeb), p, env)
 				if (err == nil) != slices.Contains(want, p) || err != nil && !errors.Is(err, ErrDenied) {
 					t.Errorf("%q may %q in %q: %v", who, p, env, err)
 				}
@@ -192,7 +192,7 @@ func TestAllow(t *testing.T) {
 		}
 	}
 	for _, p := range all {
-		if (Access{}).Allow("corp/ann", p, "infra/production") == nil {
+		if (Access{}).Allow(Person{Name: "corp/ann"}, p, "infra/production") == nil {
 			t.Errorf("without roles, somebody may %s", p)
 		}
 	}

@@ -65,9 +65,9 @@ var events = []struct {
 	{"failed", func(r *Run) error { return r.Finish(r.Claim, Outcome{Failure: &Failure{Text: "boom"}}, nil, t0) }},
 	{"stopped", func(r *Run) error { return r.Finish(r.Claim, Outcome{Interrupted: true}, nil, t0) }},
 	{"given back", func(r *Run) error { return r.GiveBack(r.Claim, t0) }},
-	{"approve this plan", func(r *Run) error { return r.Approve("ops", digestA, t0) }},
-	{"approve another plan", func(r *Run) error { return r.Approve("ops", digestB, t0) }},
-	{"approve too late", func(r *Run) error { return r.Approve("ops", digestA, t0.Add(2*time.Hour)) }},
+	{"approve this plan", func(r *Run) error { return r.Approve(Person{Name: "ops"}, Access{}, digestA, t0) }},
+	{"approve another plan", func(r *Run) error { return r.Approve(Person{Name: "ops"}, Access{}, digestB, t0) }},
+	{"approve too late", func(r *Run) error { return r.Approve(Person{Name: "ops"}, Access{}, digestA, t0.Add(2*time.Hour)) }},
 	{"reject", func(r *Run) error { return r.Reject("ops", "no", t0) }},
 	{"cancel", func(r *Run) error { return r.Cancel("ops", t0) }},
 	{"supersede", func(r *Run) error { return r.Supersede(t0) }},
@@ -206,7 +206,7 @@ func TestStalePlan(t *testing.T) {
 
 func TestApprovalExpires(t *testing.T) {
 	r := inState(StateAwaiting, KindDeploy, ApplyApproval)
-	must(t, r.Approve("ops", digestA[:12], t0))
+	must(t, r.Approve(Person{Name: "ops"}, Access{}, digestA[:12], t0))
 	if err := r.Start("w", t0.Add(2*time.Hour), time.Minute); !errors.Is(err, ErrConflict) {
 		t.Errorf("an approval past its time was applied: %v", err)
 	}
@@ -219,12 +219,12 @@ func TestApprovalExpires(t *testing.T) {
 func TestTwoApprovals(t *testing.T) {
 	r := inState(StateAwaiting, KindDeploy, ApplyApproval)
 	r.Policy.Approval.Count = 2
-	must(t, r.Approve("ops-a", digestA, t0))
-	must(t, r.Approve("ops-a", digestA, t0))
+	must(t, r.Approve(Person{Name: "ops-a"}, Access{}, digestA, t0))
+	must(t, r.Approve(Person{Name: "ops-a"}, Access{}, digestA, t0))
 	if r.State != StateAwaiting {
 		t.Fatal("one person twice is not two people")
 	}
-	must(t, r.Approve("ops-b", digestA, t0))
+	must(t, r.Approve(Person{Name: "ops-b"}, Access{}, digestA, t0))
 	if r.State != StateApproved {
 		t.Errorf("state %s", r.State)
 	}
@@ -233,7 +233,7 @@ func TestTwoApprovals(t *testing.T) {
 func TestShortDigestRefused(t *testing.T) {
 	r := inState(StateAwaiting, KindDeploy, ApplyApproval)
 	for _, d := range []string{"", "a", digestA[:MinDigest-1], digestA + "0"} {
-		if err := r.Approve("ops", d, t0); err == nil {
+		if err := r.Approve(Person{Name: "ops"}, Access{}, d, t0); err == nil {
 			t.Errorf("digest %q was taken", d)
 		}
 	}

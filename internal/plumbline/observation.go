@@ -34,6 +34,9 @@ const (
 	RequestPoll   RequestKind = "poll"
 	RequestDrift  RequestKind = "drift"  // check an environment, or some of its stacks, now
 	RequestDeploy RequestKind = "deploy" // deploy the current head of an environment, or some of its stacks
+
+	RequestPromote  RequestKind = "promote"  // open a merge request with what the environment has, to the one that it promotes to
+	RequestRollback RequestKind = "rollback" // open a merge request that puts the environment's files back to those of an earlier commit
 )
 
 // Request is a person's wish that needs Git to be fulfilled; the web stage files it, the watch stage picks it up.
@@ -43,6 +46,7 @@ type Request struct {
 	Environment string
 	Kind        RequestKind
 	Stacks      []string // none: all
+	To          string   // of a rollback: the commit whose files come back; "": the newest one with which everything was in sync
 	By          string
 	At          time.Time
 }

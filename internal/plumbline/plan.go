@@ -9,6 +9,7 @@ import (
 // sensitive are Masked before a Plan exists.
 type Plan struct {
 	Digest    string // hex SHA-256 of the canonical change set
+	Config    string // keyed hash of what decides what an apply does and is no change: providers' settings, provisioners, variables, the engine's version; "": not known
 	Keyed     bool   // the digest covers sensitive values: it compares only with digests made with the same key
 	Engine    string // "terraform" or "tofu"
 	Version   string // the engine's
@@ -198,6 +199,7 @@ func (s Summary) String() string {
 // PlanInfo is what a run keeps of its plan; the Plan itself lies sealed among the artifacts.
 type PlanInfo struct {
 	Digest  string
+	Config  string `json:",omitempty"` // as in Plan
 	Engine  string
 	Version string
 	Summary Summary
@@ -229,7 +231,7 @@ const namedLimit = 50
 
 // Info is what a run keeps of the plan.
 func (p Plan) Info() PlanInfo {
-	info := PlanInfo{Digest: p.Digest, Engine: p.Engine, Version: p.Version, Summary: p.Summary, Changes: p.HasChanges(), NoState: p.NoState}
+	info := PlanInfo{Digest: p.Digest, Config: p.Config, Engine: p.Engine, Version: p.Version, Summary: p.Summary, Changes: p.HasChanges(), NoState: p.NoState}
 	for _, c := range p.Changes {
 		if c.Action.Destroys() && len(info.Destroy) < namedLimit {
 			why := c.Reason

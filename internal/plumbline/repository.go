@@ -56,6 +56,7 @@ func (r Repository) OnBranch(branch string) []Environment {
 type ProposalPolicy struct {
 	Drafts bool // plan drafts too
 	Forks  bool // plan merge requests that come from forks
+	Signed bool // plan only what consists of commits that carry a signature by a key of the environment's
 }
 
 // Skips says in one sentence why a merge request is not planned, or "".
@@ -89,10 +90,36 @@ type Environment struct {
 	Apply      ApplyMode
 	Order      int // among the environments of one commit: a lower one is deployed first
 	Approval   ApprovalRule
+	Calendar   Calendar
+	Signed     SignedRule
+	PromotesTo string      // name of an environment of the same repository; "": none
+	Checks     []CheckName // of proposals, beside the plan
+	Policies   []string    // absolute directories of policies
 	Drift      DriftPolicy
 	Vars       []Variable
 	Backend    []Variable // -backend-config; "{stack}" in a string stands for the stack's name
 	Env        []EnvVar
+}
+
+// SignedRule says which commits must carry a signature by a listed key.
+type SignedRule struct {
+	Commits SignedCommits
+	Keys    map[string]string // name of where it stands to text: OpenPGP or SSH public keys
+}
+
+// SignedCommits is which commits must be signed.
+type SignedCommits string
+
+// What must be signed.
+const (
+	SignedNone  SignedCommits = ""
+	SignedAll   SignedCommits = "all"   // every commit that comes to the branch
+	SignedMerge SignedCommits = "merge" // the branch's new head alone, as a forge signs merge commits
+)
+
+// policy is what a run is to keep to.
+func (e Environment) policy() Policy {
+	return Policy{Apply: e.Apply, Approval: e.Approval, Calendar: e.Calendar, Order: e.Order}
 }
 
 // Key names the environment across repositories.
@@ -116,12 +143,6 @@ func (e Environment) Contains(dir string) bool {
 		return false
 	}
 	return !match(e.Exclude)
-}
-
-// ApprovalRule says how many yeses a plan needs and how long a plan or a yes is good for.
-type ApprovalRule struct {
-	Count   int           // default 1
-	Expires time.Duration // 0: never
 }
 
 // DriftPolicy is when and how reality is compared with Git.

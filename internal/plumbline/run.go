@@ -81,19 +81,12 @@ const (
 	WishSupersede Wish = "supersede"
 )
 
-// Policy is the environment's as it stood when the run was queued.
+// Policy is the environment's as it stood when the run was queued, or when a newer configuration came into force.
 type Policy struct {
 	Apply    ApplyMode
 	Approval ApprovalRule
+	Calendar Calendar `json:",omitzero"`
 	Order    int
-}
-
-// Approval is a person's yes to one digest.
-type Approval struct {
-	By      string
-	Digest  string
-	At      time.Time
-	Expires time.Time // zero: never
 }
 
 // Run is one journey of one stack at one commit.
@@ -123,9 +116,15 @@ type Run struct {
 
 	Plan        *PlanInfo
 	Approvals   []Approval
-	Unapplied   bool // drift: Git asks for changes that were never applied
-	DriftOpen   int  // drift: differences found
-	DriftNews   bool // drift: opened or resolved any
+	Glass       *Glass          `json:",omitempty"` // somebody has it applied against the rules
+	Authors     []string        `json:",omitempty"` // who wrote the change: "corp/alice", addresses in Git; none: not known
+	Pushers     []string        `json:",omitempty"` // who pushed the head of its merge request, where the forge tells
+	Door        Door            `json:",omitempty"` // by which the person came who did the last thing that a person did
+	Findings    []PolicyFinding `json:",omitempty"` // what policies say of the plan
+	Checks      []CheckResult   `json:",omitempty"` // what was checked beside the plan
+	Unapplied   bool            // drift: Git asks for changes that were never applied
+	DriftOpen   int             // drift: differences found
+	DriftNews   bool            // drift: opened or resolved any
 	Failure     *Failure
 	Created     []Created
 	ErroredFile Blob // the state that could not be uploaded
@@ -171,10 +170,13 @@ func (r *Run) Start(worker string, now time.Time, lease time.Duration) error {
 	case StateQueued:
 		r.to(StatePlanning, now)
 		r.Attempt++
-		r.Failure, r.Finished, r.Plan = nil, time.Time{}, nil
+		r.Failure, r.Finished, r.Plan, r.Findings, r.Checks = nil, time.Time{}, nil, nil, nil
 	case StateApproved:
 		if !r.approved(now) {
 			return r.cannot("applied without a valid approval")
+		}
+		if why, until, closed := r.Closed(now); closed {
+			return &NotYet{Why: why, Until: until}
 		}
 		r.to(StateApplying, now)
 	default:
@@ -229,6 +231,9 @@ func (r *Run) settle(o Outcome, info *PlanInfo, now time.Time) error {
 		return nil
 	case o.Failure != nil:
 		r.Failure = o.Failure
+		if !applying {
+			r.Checks, r.Findings = o.Checks, o.Findings
+		}
 		r.to(StateFailed, now)
 		return nil
 	case applying:
@@ -238,7 +243,7 @@ func (r *Run) settle(o Outcome, info *PlanInfo, now time.Time) error {
 		return fmt.Errorf("%w: run %s has ended its plan without one", ErrInvalid, r.ID)
 	}
 	r.Plan, r.Planned = info, now
-	r.Unapplied, r.DriftOpen = o.Unapplied, len(o.Differences)
+	r.Unapplied, r.DriftOpen, r.Checks, r.Findings = o.Unapplied, len(o.Differences), o.Checks, o.Findings
 	switch r.Kind {
 	case KindProposal:
 		if info.Changes {
@@ -261,6 +266,9 @@ func (r *Run) settle(o Outcome, info *PlanInfo, now time.Time) error {
 			r.to(StateClean, now)
 		case r.Policy.Apply == ApplyNever:
 			r.to(StatePlanned, now)
+		case len(r.denied()) > 0:
+			r.Failure = &Failure{Kind: FailPolicy, Text: forbids(r.Stack.Name, r.denied()), Next: "Change the code, or the policy; the next commit is planned again."}
+			r.to(StateFailed, now)
 		case r.approved(now):
 			r.to(StateApproved, now)
 		default:
@@ -270,79 +278,9 @@ func (r *Run) settle(o Outcome, info *PlanInfo, now time.Time) error {
 	return nil
 }
 
-// approved reports whether the plan at hand may be applied now.
-func (r *Run) approved(now time.Time) bool {
-	if r.Plan == nil || r.Policy.Apply == ApplyNever {
-		return false
-	}
-	// A destroy always needs a person, whatever the environment says.
-	if r.Policy.Apply == ApplyAutomatic && r.Kind == KindDeploy {
-		return true
-	}
-	return r.Missing(now) == 0
-}
-
-// Missing is how many approvals the plan at hand still needs.
-func (r *Run) Missing(now time.Time) int {
-	if r.Plan == nil {
-		return max(r.Policy.Approval.Count, 1)
-	}
-	by := map[string]bool{}
-	for _, a := range r.Approvals {
-		if a.Digest == r.Plan.Digest && (a.Expires.IsZero() || now.Before(a.Expires)) {
-			by[a.By] = true
-		}
-	}
-	return max(0, max(r.Policy.Approval.Count, 1)-len(by))
-}
-
-// ValidUntil is when the plan at hand is too old to be approved or applied; zero: never.
-func (r *Run) ValidUntil() time.Time {
-	if r.Policy.Approval.Expires == 0 || r.Planned.IsZero() {
-		return time.Time{}
-	}
-	return r.Planned.Add(r.Policy.Approval.Expires)
-}
-
-// MinDigest is how much of a digest a person must give at least.
-const MinDigest = 6
-
-// Approve records a person's yes to the digest they saw, which may be shortened to MinDigest characters.
-func (r *Run) Approve(by, digest string, now time.Time) error {
-	if len(digest) < MinDigest {
-		return refuse(ErrInvalid, "", "The digest %q is too short; give at least %d characters of it.", digest, MinDigest)
-	}
-	if r.State != StateAwaiting {
-		return r.cannot("approved")
-	}
-	if len(digest) > len(r.Plan.Digest) || r.Plan.Digest[:len(digest)] != digest {
-		return refuse(ErrConflict, "Read it first.", "Refused: the plan of run %s is %s now, not %s.", r.ID, ShortDigest(r.Plan.Digest), ShortDigest(digest))
-	}
-	if until := r.ValidUntil(); !until.IsZero() && !now.Before(until) {
-		return refuse(ErrConflict, "`plumbline runs retry "+r.ID.String()+"` plans again.", "Refused: the plan of run %s is too old; it was good until %s.", r.ID, until.UTC().Format(time.RFC3339))
-	}
-	a := Approval{By: by, Digest: r.Plan.Digest, At: now}
-	if d := r.Policy.Approval.Expires; d > 0 {
-		a.Expires = now.Add(d)
-	}
-	r.Approvals = append(r.Approvals, a)
-	if r.Missing(now) == 0 {
-		r.to(StateApproved, now)
-	}
-	return nil
-}
-
-// ShortDigest is a digest as people write it.
-func ShortDigest(d string) string {
-	if len(d) > 12 {
-		return d[:12]
-	}
-	return d
-}
-
 // Reject is a person's no.
 func (r *Run) Reject(by, reason string, now time.Time) error {
-	if r.State != StateAwaiting {
+	if r.State != StateAwaiting && (r.State != StatePlanned || r.Kind != KindProposal || r.Policy.Apply != ApplyApproval) {
 		return r.cannot("rejected")
 	}
 	r.RejectedBy, r.Reason = by, reason
@@ -388,7 +326,7 @@ func (r *Run) Retry(by string, now time.Time) error {
 	default:
 		return r.cannot("retried")
 	}
-	r.Approvals, r.RejectedBy, r.Reason = nil, "", ""
+	r.Approvals, r.Glass, r.RejectedBy, r.Reason = nil, nil, "", ""
 	r.By, r.Because = by, "retried by "+by
 	r.Queued = now
 	r.to(StateQueued, now)
@@ -480,6 +418,15 @@ func (r *Run) Priority() int {
 	default:
 		return 200
 	}
+}
+
+// forbids says in one sentence what policies forbid of a stack's plan.
+func forbids(stack string, findings []PolicyFinding) string {
+	text := fmt.Sprintf("%s forbids the plan of %s: %s", findings[0].Policy, stack, findings[0].Message)
+	if n := len(findings) - 1; n > 0 {
+		text += fmt.Sprintf(" (and %d more)", n)
+	}
+	return text
 }
 
 // Label is the state as people read it.

@@ -194,7 +194,7 @@ func (r *rig) apply(id plumbline.RunID) {
 		r.plan(id)
 	}
 	if run, _ = r.store.Run(r.t.Context(), id); run.State == plumbline.StateAwaiting {
-		r.update(id, func(run *plumbline.Run, now time.Time) error { return run.Approve("ops", digest, now) })
+		r.update(id, func(run *plumbline.Run, now time.Time) error { return run.Approve(plumbline.Person{Name: "ops"}, plumbline.Access{}, digest, now) })
 	}
 	r.start(id)
 	r.finish(id, plumbline.Outcome{Applied: true}, nil)

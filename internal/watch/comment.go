@@ -343,7 +343,7 @@ func (w *Watcher) each(ctx context.Context, c plumbline.Command, mr plumbline.Me
 			denied = err
 			continue
 		}
-		deeds = append(deeds, plumbline.Deed{Run: r.ID, Rule: rule})
+		deeds = append(deeds, plumbline.Deed{Run: r.ID, Rule: plumbline.Through(plumbline.DoorComment, rule)})
 	}
 	if len(deeds) == 0 {
 		return denied
@@ -368,38 +368,43 @@ func (w *Watcher) each(ctx context.Context, c plumbline.Command, mr plumbline.Me
 	})
 }
 
+// person is who wrote a command.
+func (w *Watcher) person(c plumbline.Command) plumbline.Person {
+	return w.access.Person(c.By, nil, plumbline.DoorComment)
+}
+
 func (w *Watcher) allow(c plumbline.Command, environment string) error {
-	return w.access.Allow(c.By, c.Permission(), w.repo.Name+"/"+environment)
+	return w.access.Allow(w.person(c), c.Permission(), w.repo.Name+"/"+environment)
 }
 
 // rule is what a command does to a run.
 func (w *Watcher) rule(c plumbline.Command, mr plumbline.MergeRequest, rest []string) (plumbline.Rule, error) {
-	open := mr.State == plumbline.MROpen
+	open, who := mr.State == plumbline.MROpen, w.person(c)
 	switch c.Verb {
 	case plumbline.VerbPlan:
 		if !open {
 			return nil, refused(plumbline.ErrConflict, "It is not open any more; `plumbline retry` plans again what failed.")
 		}
-		return func(r *plumbline.Run, now time.Time) error { return r.Replan(c.By, now) }, nil
+		return func(r *plumbline.Run, now time.Time) error { return r.Replan(who.Name, now) }, nil
 	case plumbline.VerbApprove, plumbline.VerbApply:
-		if open {
+		if open && c.Verb == plumbline.VerbApply {
 			return nil, refused(plumbline.ErrConflict, "Nothing is applied before the merge; what needs an approval asks for it then.")
 		}
 		digest := ""
 		if len(rest) > 0 {
 			digest = rest[0]
 		}
-		return c.Agree(digest), nil
+		return c.Agree(who, w.access, digest), nil
 	case plumbline.VerbReject:
 		reason := strings.Join(rest, " ")
 		if reason == "" {
 			return nil, refused(plumbline.ErrInvalid, "A rejection needs a reason: `plumbline reject STACK REASON`.")
 		}
-		return func(r *plumbline.Run, now time.Time) error { return r.Reject(c.By, reason, now) }, nil
+		return func(r *plumbline.Run, now time.Time) error { return r.Reject(who.Name, reason, now) }, nil
 	case plumbline.VerbRetry:
-		return func(r *plumbline.Run, now time.Time) error { return r.Retry(c.By, now) }, nil
+		return func(r *plumbline.Run, now time.Time) error { return r.Retry(who.Name, now) }, nil
 	case plumbline.VerbCancel:
-		return func(r *plumbline.Run, now time.Time) error { return r.Cancel(c.By, now) }, nil
+		return func(r *plumbline.Run, now time.Time) error { return r.Cancel(who.Name, now) }, nil
 	}
 	return nil, refused(plumbline.ErrInvalid, "There is no such command.")
 }

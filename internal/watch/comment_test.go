@@ -95,7 +95,7 @@ func TestCommandsBeforeMerge(t *testing.T) {
 	r.say(id, "eve", "plumbline help", "done Write one of these")
 	r.say(id, "eve", "plumbline plna", "refused There is no command `plna`; `plumbline help` lists")
 	r.say(id, "olga", "plumbline plan live/nothing", "refused There is no such stack here; there are: `live/db`, `live/net`.")
-	r.say(id, "ann", "plumbline approve", "refused Nothing is applied before the merge")
+	r.say(id, "ann", "plumbline approve", "refused production does not carry approvals over")
 	r.say(id, "olga", "plumbline retry live/net", "refused Run")
 	r.say(id, "olga", "plumbline why live/net", "done Run")
 	equal(t, "after what cannot be done", states(), planned)

@@ -290,7 +290,7 @@ func (r *rig) plan(id plumbline.RunID, digest string) {
 
 func (r *rig) approve(id plumbline.RunID) {
 	r.t.Helper()
-	r.update(id, func(run *plumbline.Run, now time.Time) error { return run.Approve("ops", digest, now) })
+	r.update(id, func(run *plumbline.Run, now time.Time) error { return run.Approve(plumbline.Person{Name: "ops"}, plumbline.Access{}, digest, now) })
 }
 
 // applying takes a run as far as Terraform is at work.

@@ -32,7 +32,20 @@ const (
 // Identity is who asks. The zero Identity is nobody.
 type Identity struct {
 	Name    string
-	session *session // of a browser; nil: a program with the token
+	Groups  []string         // that the sign-in system tells
+	Limit   *plumbline.Limit // of the token that a program shows
+	session *session         // of a browser; nil: a program with the token
+}
+
+// person is who it is, whatever name the sign-in system has for them.
+func (i Identity) person(access plumbline.Access) plumbline.Person {
+	door := plumbline.DoorAPI
+	if i.session != nil {
+		door = plumbline.DoorWeb
+	}
+	p := access.Person(i.Name, i.Groups, door)
+	p.Limit = i.Limit
+	return p
 }
 
 // local is whoever holds the token or came by the sign-in link of a daemon without a sign-in system.
@@ -47,7 +60,7 @@ func authorize(access plumbline.Access, who Identity, a Action, environment stri
 	case who.Name == "":
 		return errNobody
 	}
-	return access.Allow(who.Name, a, environment)
+	return access.Allow(who.person(access), a, environment)
 }
 
 const (

@@ -55,7 +55,9 @@ func (s *Server) runJSON(r plumbline.Run) RunJSON {
 		}
 	}
 	for _, a := range r.Approvals {
-		j.Approvals = append(j.Approvals, ApprovalJSON(a))
+		j.Approvals = append(j.Approvals, ApprovalJSON{
+			By: a.By, Door: a.Door, Carried: a.Carried, Counts: r.Counts(a, s.c.Now()), Digest: a.Digest, At: a.At, Expires: a.Expires,
+		})
 	}
 	if r.State == plumbline.StateAwaiting {
 		j.Missing, j.ValidUntil = r.Missing(s.c.Now()), r.ValidUntil()

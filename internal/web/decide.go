@@ -20,12 +20,12 @@ func (s *Server) decide(ctx context.Context, who Identity, a Action, id string, 
 	if err := authorize(s.c.Access, who, a, r.Stack.Repository+"/"+r.Stack.Environment); err != nil {
 		return r, err
 	}
-	return s.c.Store.Update(ctx, r.ID, s.c.Now(), rule)
+	return s.c.Store.Update(ctx, r.ID, s.c.Now(), plumbline.Through(who.person(s.c.Access).Door, rule))
 }
 
 func (s *Server) approve(ctx context.Context, who Identity, id, digest string) (plumbline.Run, error) {
 	return s.decide(ctx, who, ActionApprove, id, func(r *plumbline.Run, now time.Time) error {
-		return r.Approve(who.Name, strings.ToLower(strings.TrimSpace(digest)), now)
+		return r.Approve(who.person(s.c.Access), s.c.Access, strings.ToLower(strings.TrimSpace(digest)), now)
 	})
 }
 
@@ -40,15 +40,15 @@ func (s *Server) reject(ctx context.Context, who Identity, id, reason string) (p
 	case len(reason) > maxReason:
 		return plumbline.Run{}, refuse(plumbline.ErrInvalid, "", "The reason is longer than %d bytes.", maxReason)
 	}
-	return s.decide(ctx, who, ActionReject, id, func(r *plumbline.Run, now time.Time) error { return r.Reject(who.Name, reason, now) })
+	return s.decide(ctx, who, ActionReject, id, func(r *plumbline.Run, now time.Time) error { return r.Reject(who.person(s.c.Access).Name, reason, now) })
 }
 
 func (s *Server) retry(ctx context.Context, who Identity, id string) (plumbline.Run, error) {
-	return s.decide(ctx, who, ActionRetry, id, func(r *plumbline.Run, now time.Time) error { return r.Retry(who.Name, now) })
+	return s.decide(ctx, who, ActionRetry, id, func(r *plumbline.Run, now time.Time) error { return r.Retry(who.person(s.c.Access).Name, now) })
 }
 
 func (s *Server) cancel(ctx context.Context, who Identity, id string) (plumbline.Run, error) {
-	return s.decide(ctx, who, ActionCancel, id, func(r *plumbline.Run, now time.Time) error { return r.Cancel(who.Name, now) })
+	return s.decide(ctx, who, ActionCancel, id, func(r *plumbline.Run, now time.Time) error { return r.Cancel(who.person(s.c.Access).Name, now) })
 }
 
 // ask files a wish about an environment's stacks, all of them when none is named.

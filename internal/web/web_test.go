@@ -212,7 +212,7 @@ func TestRequests(t *testing.T) {
 	if w := c.do("POST", "/api/v1/environments/infra/production/deploy", ""); w.Code != http.StatusAccepted {
 		t.Errorf("%d %s", w.Code, w.Body)
 	}
-	want := "[{1 infra production drift [live/app live/net] local 2026-11-20 14:42:00 +0000 UTC} {2 infra production deploy [] local 2026-11-20 14:42:00 +0000 UTC}]"
+	want := "[{1 infra production drift [live/app live/net]  local 2026-11-20 14:42:00 +0000 UTC} {2 infra production deploy []  local 2026-11-20 14:42:00 +0000 UTC}]"
 	if got := fmt.Sprint(store.Filed()); got != want {
 		t.Errorf("filed %s\nwant %s", got, want)
 	}

@@ -71,10 +71,13 @@ type NamedJSON struct {
 
 // ApprovalJSON is a person's yes to one digest.
 type ApprovalJSON struct {
-	By      string    `json:"by"`
-	Digest  string    `json:"digest"`
-	At      time.Time `json:"at"`
-	Expires time.Time `json:"expires,omitzero"`
+	By      string         `json:"by"`
+	Door    plumbline.Door `json:"door,omitempty"`
+	Carried string         `json:"carried,omitempty"` // where it was given, if not to this run
+	Counts  bool           `json:"counts"`            // for the plan at hand, now
+	Digest  string         `json:"digest"`
+	At      time.Time      `json:"at"`
+	Expires time.Time      `json:"expires,omitzero"`
 }
 
 // FailureJSON is why a run failed.

@@ -263,7 +263,7 @@ func (r *rig) update(id plumbline.RunID, rule plumbline.Rule) {
 
 func (r *rig) approve(id plumbline.RunID) {
 	r.t.Helper()
-	r.update(id, func(run *plumbline.Run, now time.Time) error { return run.Approve("ops", run.Plan.Digest, now) })
+	r.update(id, func(run *plumbline.Run, now time.Time) error { return run.Approve(plumbline.Person{Name: "ops"}, plumbline.Access{}, run.Plan.Digest, now) })
 }
 
 func (r *rig) cancel(id plumbline.RunID) {
