@@ -34,11 +34,26 @@ type node struct {
 func newAutomaton(patterns []string, fold bool) *automaton {
 	slices.Sort(patterns)
 	patterns = slices.Compact(patterns)
-	a := &automaton{nodes: []node{{}}, label: []uint8{0}}
+	states := 1 + countPrefixes(patterns)
+	a := &automaton{nodes: make([]node, 1, states), label: make([]uint8, 1, states)}
 	a.classify(patterns, fold)
 	a.grow(patterns)
 	a.link()
 	return a
+}
+
+// countPrefixes returns how many different ones sorted patterns begin with: each has those that it does not share with the one before.
+func countPrefixes(patterns []string) int {
+	n, before := 0, ""
+	for _, p := range patterns {
+		k := 0
+		for k < min(len(p), len(before)) && p[k] == before[k] {
+			k++
+		}
+		n += len(p) - k
+		before = p
+	}
+	return n
 }
 
 // classify numbers the bytes that occur in patterns, in ascending order. All others share class 0.
@@ -72,9 +87,11 @@ func (a *automaton) classify(patterns []string, fold bool) {
 // grow lays out the tree of prefixes. The patterns that share a state's prefix are neighbours in sorted order, so
 // that a state is a range of patterns, and its children are the runs of equal next bytes in it.
 func (a *automaton) grow(patterns []string) {
-	ranges := []span{{0, len(patterns)}}
+	type few struct{ lo, hi int32 } // patterns[lo:hi]
+	ranges := make([]few, 1, cap(a.nodes))
+	ranges[0].hi = int32(len(patterns))
 	for s := 0; s < len(a.nodes); s++ {
-		lo, hi := ranges[s].start, ranges[s].end
+		lo, hi := ranges[s].lo, ranges[s].hi
 		depth := int(a.nodes[s].depth)
 		if lo < hi && len(patterns[lo]) == depth {
 			a.nodes[s].out = int32(depth)
@@ -88,7 +105,7 @@ func (a *automaton) grow(patterns []string) {
 			}
 			a.nodes = append(a.nodes, node{depth: int32(depth + 1)})
 			a.label = append(a.label, a.class[c])
-			ranges = append(ranges, span{lo, end})
+			ranges = append(ranges, few{lo, end})
 			a.nodes[s].kids++
 			lo = end
 		}

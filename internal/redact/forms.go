@@ -78,6 +78,9 @@ func base64Forms(alphabet *base64.Encoding, value string, offset int) []string {
 
 // jsonEscape returns s as it stands between the quotes of a JSON string.
 func jsonEscape(s string, html bool) string {
+	if !strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r > '~' || strings.ContainsRune(`"\<>&`, r) }) {
+		return s
+	}
 	var b strings.Builder
 	e := json.NewEncoder(&b)
 	e.SetEscapeHTML(html)

@@ -40,15 +40,16 @@ func (m *Masker) secrets(text string, known []span) []span {
 
 // widen makes spans that cut into a mask cover all of it: half a mask would be masked again each time.
 func (m *Masker) widen(text string, spans []span) []span {
+	mask := m.built().mask
 	for i := range spans {
 		s := &spans[i]
-		for at := max(0, s.start-len(m.mask)+1); ; {
-			k := strings.Index(text[at:min(len(text), s.end+len(m.mask)-1)], m.mask)
+		for at := max(0, s.start-len(mask)+1); ; {
+			k := strings.Index(text[at:min(len(text), s.end+len(mask)-1)], mask)
 			if k < 0 {
 				break
 			}
 			at += k
-			s.start, s.end = min(s.start, at), max(s.end, at+len(m.mask))
+			s.start, s.end = min(s.start, at), max(s.end, at+len(mask))
 			at++
 		}
 	}

@@ -176,13 +176,19 @@ func SecretValue(v string) bool {
 		user, _, ok := strings.Cut(authority, "@")
 		return ok && strings.Contains(user, ":")
 	}
-	if _, err := netip.ParsePrefix(v); err == nil {
-		return false
+	return !isAddress(v) && !isPath(v) && !isHost(v)
+}
+
+// isAddress reports whether v is an IP address or a range of them.
+func isAddress(v string) bool {
+	if !strings.ContainsAny(v, ".:") {
+		return false // without the errors of the parsers
 	}
-	if _, err := netip.ParseAddr(v); err == nil {
-		return false
+	_, err := netip.ParsePrefix(v)
+	if err != nil {
+		_, err = netip.ParseAddr(v)
 	}
-	return !isPath(v) && !isHost(v)
+	return err == nil
 }
 
 // isPath reports whether v is a path in a file system, or in the manner of one: alias/app, prod/db/master.
@@ -200,7 +206,7 @@ func isPath(v string) bool {
 
 // isHost reports whether v is a host's name, perhaps with a port.
 func isHost(v string) bool {
-	if !hostPort().MatchString(v) {
+	if !strings.Contains(v, ".") || !hostPort().MatchString(v) {
 		return false
 	}
 	name, _, _ := strings.Cut(v, ":")

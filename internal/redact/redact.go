@@ -62,9 +62,14 @@ const Mask = "(sensitive)"
 type Masker struct {
 	values []string // what is masked in all forms, sorted, each once
 	plain  []string // what is masked as it is and in JSON alone
-	mask   string
-	auto   func() *automaton
+	built  func() *built
 	shapes *shapes // nil for values alone
+}
+
+// built is what a Masker works with. It is made when it is needed for the first time: a Masker may only be on the way to another.
+type built struct {
+	*automaton
+	mask string
 }
 
 // New returns a Masker for the secrets. Values too short to be masked are passed over: compare with [MinLen] where a
@@ -110,7 +115,11 @@ func newMasker(values, plain []string, shapes *shapes) *Masker {
 	values = slices.Compact(values)
 	slices.Sort(plain)
 	plain = slices.Compact(plain)
-	var all []string
+	return &Masker{values: values, plain: plain, shapes: shapes, built: sync.OnceValue(func() *built { return build(values, plain) })}
+}
+
+func build(values, plain []string) *built {
+	all := make([]string, 0, len(plain))
 	for _, v := range values {
 		all = append(all, forms(v)...)
 	}
@@ -120,25 +129,24 @@ func newMasker(values, plain []string, shapes *shapes) *Masker {
 			all = append(all, escaped)
 		}
 	}
-	return &Masker{
-		values: values, plain: plain, mask: chooseMask(all), shapes: shapes,
-		auto: sync.OnceValue(func() *automaton { return newAutomaton(all, false) }), // a Masker may only be on the way to another
-	}
+	mask := chooseMask(all)
+	return &built{newAutomaton(all, false), mask} // which sorts all
 }
 
 // String returns s with every secret replaced by the mask. Secrets that overlap or touch are replaced by one mask.
 // The result contains no form of any secret. (The one exception needs secrets that begin or end in every printable
 // character between them, so that each possible mask could complete one.) It is what a Writer makes of s.
 func (m *Masker) String(s string) string {
-	_, hits := scan(m.auto(), s, root, 0, nil)
+	b := m.built()
+	_, hits := scan(b.automaton, s, root, 0, nil)
 	if m.shapes != nil && suspicious(m.shapes, s) {
-		var b strings.Builder
-		b.Grow(len(s))
-		w := Writer{m: m, to: &b, buf: []byte(s), hits: hits}
+		var out strings.Builder
+		out.Grow(len(s))
+		w := Writer{m: m, to: &out, buf: []byte(s), hits: hits}
 		if w.Flush() != nil {
-			return m.mask // cannot be: a Builder takes everything
+			return b.mask // cannot be: a Builder takes everything
 		}
-		return b.String()
+		return out.String()
 	}
 	if len(hits) == 0 {
 		return s
@@ -154,12 +162,13 @@ type masked struct{ at, original span }
 func (m *Masker) apply(s string, hits []span) (string, []masked) {
 	var b strings.Builder
 	b.Grow(len(s))
+	mask := m.built().mask
 	where := make([]masked, 0, len(hits))
 	done := 0
 	for _, h := range hits {
 		b.WriteString(s[done:h.start])
-		b.WriteString(m.mask)
-		where = append(where, masked{span{b.Len() - len(m.mask), b.Len()}, h})
+		b.WriteString(mask)
+		where = append(where, masked{span{b.Len() - len(mask), b.Len()}, h})
 		done = h.end
 	}
 	b.WriteString(s[done:])

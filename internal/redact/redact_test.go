@@ -248,7 +248,7 @@ func write(t *testing.T, w *Writer, s string) {
 func stream(t *testing.T, m *Masker, text string, next func() int) string {
 	t.Helper()
 	longest := 0
-	for _, n := range m.auto().nodes {
+	for _, n := range m.built().nodes {
 		longest = max(longest, int(n.depth))
 	}
 	var got bytes.Buffer
@@ -285,7 +285,7 @@ func mask(m *Masker, all []string, text string) string {
 		case !covered[i]:
 			b.WriteByte(text[i])
 		case i == 0 || !covered[i-1]:
-			b.WriteString(m.mask)
+			b.WriteString(m.built().mask)
 		}
 	}
 	return b.String()
@@ -348,7 +348,7 @@ func FuzzMasker(f *testing.F) {
 		if got != masked {
 			t.Fatalf("Writer(%q) with %q = %q, String = %q", text, secrets, got, masked)
 		}
-		if m.mask != Mask && m.mask[0] == m.mask[1] {
+		if m.built().mask != Mask && m.built().mask[0] == m.built().mask[1] {
 			return // masks of one character cannot be told from the text beside them
 		}
 		masked = consistent(t, m.WithShapes(), text, cuts)

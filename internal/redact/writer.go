@@ -36,11 +36,11 @@ func (w *Writer) Write(p []byte) (int, error) {
 	n := 0
 	for n < len(p) {
 		piece := p[n:min(n+pieceSize, len(p))]
-		w.state, w.hits = scan(w.m.auto(), piece, w.state, len(w.buf), w.hits)
+		w.state, w.hits = scan(w.m.built().automaton, piece, w.state, len(w.buf), w.hits)
 		w.buf = append(w.buf, piece...)
 		// A secret not yet complete begins with what the state stands for, never before. Some of that may have been
 		// passed on already, as part of another secret.
-		ready := max(0, len(w.buf)-int(w.m.auto().nodes[w.state].depth))
+		ready := max(0, len(w.buf)-int(w.m.built().nodes[w.state].depth))
 		if w.m.shapes != nil {
 			ready = w.lines(ready, false)
 		}
@@ -90,7 +90,7 @@ func (w *Writer) settle(cut int) error {
 		}
 		w.plain(w.buf[done:h.start])
 		if !w.masked {
-			w.out = append(w.out, w.m.mask...)
+			w.out = append(w.out, w.m.built().mask...)
 			w.masked = true
 		}
 		done = h.end
