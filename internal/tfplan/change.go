@@ -276,7 +276,7 @@ func (r *reader) record(list *[]record, name, deposed string) {
 
 // keep adds a change with the attributes that the walker has listed.
 func (r *reader) keep(k *keeper, c plumbline.Change) {
-	c.Attributes, c.Omitted = r.walker.list, r.walker.omitted
+	c.Attributes, c.Omitted = append([]plumbline.Attribute(nil), r.walker.list...), r.walker.omitted // none is nil
 	k.add(c)
 }
 

@@ -3,8 +3,12 @@ package tfplan
 import (
 	"encoding/json"
 	"regexp"
+	"runtime"
+	"slices"
 	"strconv"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"unicode"
 
 	"github.com/plumbline/plumbline/internal/plumbline"
@@ -14,18 +18,25 @@ import (
 // turn up where the plan does not mark it as sensitive. Values are masked as JSON, in each string on its own, so that
 // a secret is found that is spelled with escapes there; in strings that hold JSON, inside that, too. Of an address only the keys of
 // instances are masked: its words stand in the configuration for everyone to read, and whoever decides about a plan has to read them
-// even where one of them is also somebody's secret.
+// even where one of them is also somebody's secret. mask is called from several goroutines.
 func Mask(p *plumbline.Plan, mask func(string) string) {
+	var busy sync.WaitGroup
+	var thrown atomic.Pointer[any]
 	for _, list := range [][]plumbline.Change{p.Changes, p.Drift, p.Deferred} {
-		for i := range list {
-			c := &list[i]
-			c.Address, c.Previous, c.Importing = maskAddress(c.Address, mask), maskAddress(c.Previous, mask), mask(c.Importing)
-			if c.Action == plumbline.ActionInvoke { // it names a resource; other reasons are Terraform's words
-				c.Reason = mask(c.Reason)
-			}
-			maskAll(c.ReplacePaths, mask)
-			maskAttributes(c.Attributes, mask)
+		for part := range slices.Chunk(list, max(minPart, len(list)/(4*runtime.GOMAXPROCS(0)))) {
+			busy.Go(func() {
+				defer func() {
+					if p := recover(); p != nil {
+						thrown.Store(&p)
+					}
+				}()
+				maskChanges(part, mask)
+			})
 		}
+	}
+	busy.Wait()
+	if p := thrown.Load(); p != nil {
+		panic(*p) // where the caller can catch it
 	}
 	for i := range p.Outputs {
 		o := &p.Outputs[i]
@@ -34,6 +45,21 @@ func Mask(p *plumbline.Plan, mask func(string) string) {
 	for i := range p.Checks {
 		p.Checks[i].Address = maskAddress(p.Checks[i].Address, mask)
 		maskAll(p.Checks[i].Problems, mask)
+	}
+}
+
+// minPart is how many changes are worth a goroutine.
+const minPart = 256
+
+func maskChanges(list []plumbline.Change, mask func(string) string) {
+	for i := range list {
+		c := &list[i]
+		c.Address, c.Previous, c.Importing = maskAddress(c.Address, mask), maskAddress(c.Previous, mask), mask(c.Importing)
+		if c.Action == plumbline.ActionInvoke { // it names a resource; other reasons are Terraform's words
+			c.Reason = mask(c.Reason)
+		}
+		maskAll(c.ReplacePaths, mask)
+		maskAttributes(c.Attributes, mask)
 	}
 }
 

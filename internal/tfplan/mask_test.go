@@ -2,6 +2,7 @@ package tfplan
 
 import (
 	"encoding/json"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -46,6 +47,32 @@ func TestMaskEverywhere(t *testing.T) {
 	differences := []plumbline.Difference{{Address: `x.a["` + s + `"]`, Attributes: []plumbline.Attribute{{Path: "a." + s, Before: `"` + s + `"`, After: "1"}}}}
 	MaskDifferences(differences, hide(s))
 	noSecret(t, differences[0].Address+differences[0].Attributes[0].Path+differences[0].Attributes[0].Before)
+}
+
+// TestMaskMany masks more changes than one goroutine does. What goes wrong in one of them reaches the caller.
+func TestMaskMany(t *testing.T) {
+	var p plumbline.Plan
+	for i := range 10*minPart + 1 {
+		p.Changes = append(p.Changes, plumbline.Change{Address: fmt.Sprintf(`x.a["plum-%d"]`, i)})
+	}
+	Mask(&p, hide("plum"))
+	for i, c := range p.Changes {
+		if want := fmt.Sprintf(`x.a["(sensitive)-%d"]`, i); c.Address != want {
+			t.Fatalf("got %s, want %s", c.Address, want)
+		}
+	}
+	defer func() {
+		if p := recover(); p != "plum" {
+			t.Errorf("recovered %v", p)
+		}
+	}()
+	Mask(&p, func(s string) string {
+		if strings.HasSuffix(s, "-7") {
+			panic("plum")
+		}
+		return s
+	})
+	t.Error("the panic is lost")
 }
 
 // TestMaskAddress shows that only keys are masked, unless it is no address.

@@ -349,5 +349,5 @@ func same(a, b []byte) bool {
 
 // plain reports whether a scalar is spelled in the one way that is usual.
 func plain(k jsontext.Kind, v []byte) bool {
-	return k == number && isInteger(v) || k == str && bytes.IndexByte(v, escape) < 0
+	return k == number && isInteger(v) || k == str && isShortest(v)
 }

@@ -1,5 +1,7 @@
 package tfplan
 
+import "bytes"
+
 // The functions in this file tell the caller about values that are marked as sensitive.
 
 // minSecret is the length in bytes from which a sensitive value is told: to mask "1" or "no" would destroy a log.
@@ -45,7 +47,9 @@ func (w *walker) tellNamed(found []string) {
 func (w *walker) tellPlace(p place) {
 	for _, mask := range [][]byte{p.beforeSensitive, p.afterSensitive} {
 		w.tellMasked(p.before, mask)
-		w.tellMasked(p.after, mask)
+		if !bytes.Equal(p.before, p.after) {
+			w.tellMasked(p.after, mask)
+		}
 	}
 }
 

@@ -48,14 +48,15 @@ type walker struct {
 	mac     hash.Hash
 	secrets func(string) // may be nil
 
-	within *place // the changed element of a list where the walk is, until an attribute in it has been listed
+	within   place // the changed element of a list where the walk is,
+	isWithin bool  // until an attribute in it has been listed
 
 	recording bool   // whether entries go to the record
 	record    []byte // the digest's record of this change
 	keyed     bool   // there is an HMAC in it
 
 	listing  bool                  // whether attributes go to the list
-	list     []plumbline.Attribute // attributes of this change
+	list     []plumbline.Attribute // attributes of this change, in memory for those of all
 	room     room                  // for how many more of them there is room
 	omitted  int                   // how many there was no room for
 	replaces []string              // replace paths of this change
@@ -64,7 +65,7 @@ type walker struct {
 	path   []byte // where the walk is
 	wholly int    // length of the path of what is wholly new or wholly gone; 0: nothing; -1: the whole resource, which is not said
 
-	canonical []byte // memory for one value
+	canonical []byte // memory for one value as it is kept or hashed
 
 	members  []member // memory for the members of objects, used as a stack
 	elements [][]byte // likewise for arrays
@@ -83,7 +84,7 @@ func newWalker(o Options) *walker {
 // begin forgets the change before.
 func (w *walker) begin(recording bool, space room, replaces []string) {
 	w.recording, w.record, w.keyed = recording, w.record[:0], false
-	w.listing, w.list, w.room, w.omitted, w.replaces, w.aligned = true, nil, space, 0, replaces, false
+	w.listing, w.list, w.room, w.omitted, w.replaces, w.aligned = true, w.list[:0], space, 0, replaces, false
 	w.path, w.wholly = w.path[:0], 0
 }
 
@@ -195,10 +196,10 @@ func (w *walker) element(p place, wholly, several bool) {
 		w.step(p, wholly)
 		return
 	}
-	outer, here := w.within, p // a copy, so that p itself stays off the heap where nobody points to it
-	w.within = &here
+	outer, isWithin := w.within, w.isWithin
+	w.within, w.isWithin = p, true
 	w.step(p, wholly)
-	w.within = outer
+	w.within, w.isWithin = outer, isWithin
 }
 
 // tellApart are names of what people tell elements of a list by, the best first.
@@ -337,8 +338,8 @@ func (w *walker) hasRoom() bool {
 // attribute lists a at the present place.
 func (w *walker) attribute(a plumbline.Attribute) {
 	a.Path, a.Whole = string(w.path), max(w.wholly, 0)
-	if w.within != nil {
-		a.Beside, w.within = w.beside(*w.within), nil
+	if w.isWithin {
+		a.Beside, w.isWithin = w.beside(w.within), false
 	}
 	if size(a) > w.room.bytes {
 		w.omitted, w.room = w.omitted+1, room{} // nor what comes after it: what is kept is the beginning
@@ -374,12 +375,13 @@ const maxValue = 64 << 10
 
 // kept is a value as a Plan has it.
 func (w *walker) kept(v []byte) string {
-	s := appendJSON(nil, v, false)
-	if len(s) <= maxValue {
-		return string(s)
+	w.canonical = appendJSON(w.canonical[:0], v, false)
+	size := len(w.canonical)
+	if size <= maxValue {
+		return string(w.canonical)
 	}
 	w.canonical = appendJSON(w.canonical[:0], v, true)
-	return w.tooLong(len(s), w.canonical)
+	return w.tooLong(size, w.canonical)
 }
 
 func (w *walker) tooLong(size int, canonical []byte) string {
