@@ -2,6 +2,7 @@ package report
 
 import (
 	"bufio"
+	"bytes"
 	"cmp"
 	"crypto/sha256"
 	_ "embed"
@@ -53,7 +54,8 @@ const redNames = 100
 // resource with an anchor. It is written while it is made, so that its length costs no memory.
 func HTML(w io.Writer, plans []NamedPlan, o PageOptions) error {
 	plans = redFirst(plans)
-	p := &pageWriter{w: bufio.NewWriterSize(w, 64<<10)}
+	out := bufio.NewWriterSize(w, 64<<10)
+	p := &pageWriter{w: out}
 	p.write("head", p.headOf(plans, o))
 	for i, n := range plans {
 		p.stack(fmt.Sprintf("s%d", i+1), n)
@@ -62,12 +64,12 @@ func HTML(w io.Writer, plans []NamedPlan, o PageOptions) error {
 	if p.err != nil {
 		return p.err
 	}
-	return p.w.Flush()
+	return out.Flush()
 }
 
 // pageWriter remembers the first error.
 type pageWriter struct {
-	w   *bufio.Writer
+	w   io.Writer
 	err error
 }
 
@@ -188,15 +190,13 @@ func (p *pageWriter) stack(id string, n NamedPlan) {
 	for _, c := range changes {
 		sizes[class(c.Action)]++
 	}
-	last := -1
-	for _, c := range changes {
-		g := class(c.Action)
-		if g != last {
+	p.changes(len(changes), func(p *pageWriter, i int) {
+		c := changes[i]
+		if g := class(c.Action); i == 0 || g != class(changes[i-1].Action) {
 			p.write("group", fmt.Sprintf("%s (%d)", pageGroups[g], sizes[g]))
-			last = g
 		}
 		p.change(id, *c, c.Action.Destroys() || c.Action != plumbline.ActionCreate && len(changes) <= openChanges)
-	}
+	})
 	if len(n.Plan.Outputs) > 0 {
 		p.write("group", fmt.Sprintf("Outputs (%d)", max(len(n.Plan.Outputs), n.Plan.Summary.Output)))
 	}
@@ -213,16 +213,12 @@ func (p *pageWriter) stack(id string, n NamedPlan) {
 	}
 	if drift, quiet := outside(n.Plan); len(drift) > 0 {
 		p.write("fold", "Changed outside since the last apply: "+count(len(drift), "resource"))
-		for _, c := range drift {
-			p.change(id+"-outside", *c, len(drift) <= openChanges)
-		}
+		p.changes(len(drift), func(p *pageWriter, i int) { p.change(id+"-outside", *drift[i], len(drift) <= openChanges) })
 		p.write("unfold", strings.TrimSpace(quiet))
 	}
 	if m := len(n.Plan.Deferred); m > 0 {
 		p.write("fold", "Left for another plan: "+count(m, "resource"))
-		for _, c := range n.Plan.Deferred {
-			p.change(id+"-later", c, false)
-		}
+		p.changes(m, func(p *pageWriter, i int) { p.change(id+"-later", n.Plan.Deferred[i], false) })
 		p.write("unfold", nil)
 	}
 	next := ""
@@ -230,6 +226,30 @@ func (p *pageWriter) stack(id string, n NamedPlan) {
 		next = diff.Clean(n.Next)
 	}
 	p.write("end", next)
+}
+
+// changes writes n changes, each with a writer of its own.
+func (p *pageWriter) changes(n int, write func(p *pageWriter, i int)) {
+	if p.err != nil {
+		return
+	}
+	failed := make(chan error, 1) // the first to come
+	p.err = ordered(p.w, n, func(out *bytes.Buffer, from, to int) {
+		piece := &pageWriter{w: out}
+		for i := from; i < to; i++ {
+			write(piece, i)
+		}
+		if piece.err != nil {
+			select {
+			case failed <- piece.err:
+			default:
+			}
+		}
+	})
+	select {
+	case p.err = <-failed:
+	default:
+	}
 }
 
 func (p *pageWriter) change(prefix string, c plumbline.Change, open bool) {

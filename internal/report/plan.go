@@ -2,6 +2,7 @@ package report
 
 import (
 	"bufio"
+	"bytes"
 	"cmp"
 	"fmt"
 	"io"
@@ -86,7 +87,11 @@ var ansiSigns = map[string]string{
 
 // terminal writes lines for a terminal.
 type terminal struct {
-	*bufio.Writer
+	out interface {
+		io.Writer
+		io.StringWriter
+		io.ByteWriter
+	}
 	colour bool
 }
 
@@ -100,9 +105,18 @@ func (t terminal) paint(how, s string) string {
 // say writes strings, the error of which comes with the last Flush.
 func (t terminal) say(parts ...string) {
 	for _, p := range parts {
-		_, _ = t.WriteString(p)
+		_, _ = t.out.WriteString(p)
 	}
-	_ = t.WriteByte('\n')
+	_ = t.out.WriteByte('\n')
+}
+
+// changes writes all lines of changes. An error comes with the last Flush.
+func (t terminal) changes(list []*plumbline.Change) {
+	_ = ordered(t.out, len(list), func(out *bytes.Buffer, from, to int) {
+		for _, c := range list[from:to] {
+			terminal{out, t.colour}.lines(diff.Change(*c))
+		}
+	})
 }
 
 func (t terminal) lines(lines []diff.Line) {
@@ -129,7 +143,8 @@ func (t terminal) lines(lines []diff.Line) {
 
 // Text writes plans for a terminal: what is destroyed or replaced first, then the rest, at the end what it comes to.
 func Text(w io.Writer, plans []NamedPlan, colour bool) error {
-	t := terminal{bufio.NewWriter(w), colour}
+	out := bufio.NewWriter(w)
+	t := terminal{out, colour}
 	for i, p := range plans {
 		if i > 0 {
 			t.say()
@@ -140,7 +155,7 @@ func Text(w io.Writer, plans []NamedPlan, colour bool) error {
 		t.say()
 		t.say(t.paint(ansiBold, headlineOf(plans, false)))
 	}
-	return t.Flush()
+	return out.Flush()
 }
 
 func (t terminal) plan(p NamedPlan) {
@@ -163,9 +178,7 @@ func (t terminal) plan(p NamedPlan) {
 		t.lines(p.Since)
 		t.say()
 	}
-	for _, c := range byDanger(p.Plan.Changes) {
-		t.lines(diff.Change(*c))
-	}
+	t.changes(byDanger(p.Plan.Changes))
 	for _, o := range p.Plan.Outputs {
 		t.lines(diff.Output(o))
 	}
@@ -181,9 +194,7 @@ func (t terminal) plan(p NamedPlan) {
 	}
 	if drift, quiet := outside(p.Plan); len(drift) > 0 {
 		t.say("  ", t.paint(ansiDim, "Changed outside since the last apply: "+count(len(drift), "resource")))
-		for _, c := range drift {
-			t.lines(diff.Change(*c))
-		}
+		t.changes(drift)
 		if quiet != "" {
 			t.say("  ", t.paint(ansiDim, strings.TrimSpace(quiet)))
 		}
