@@ -11,12 +11,14 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
-	"runtime/debug"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+	jsonv1 "github.com/go-json-experiment/json/v1"
 	"github.com/spf13/cobra"
 
 	"github.com/plumbline/plumbline/internal/diff"
@@ -128,7 +130,7 @@ func (f *formats) print(o *options, plans []named) error {
 	}
 	switch {
 	case o.JSON:
-		return printJSON(o.Out, newReportJSON(plans))
+		return newReportJSON(plans).write(o.Out)
 	case f.markdown:
 		render := report.Markdown
 		if slices.Contains(plainForges, f.limit) {
@@ -138,6 +140,13 @@ func (f *formats) print(o *options, plans []named) error {
 		return err
 	}
 	return report.Text(o.Out, list, o.Color)
+}
+
+// write writes what printJSON would, which has all of it in memory twice.
+func (r reportJSON) write(w io.Writer) error {
+	out := bufio.NewWriterSize(w, 64<<10)
+	err := json.MarshalWrite(out, r, jsonv1.DefaultOptionsV1(), jsontext.EscapeForHTML(false), jsontext.WithIndent("  "))
+	return errors.Join(err, out.WriteByte('\n'), out.Flush())
 }
 
 func newReportJSON(plans []named) reportJSON {
@@ -212,9 +221,6 @@ PLUMBLINE_DIGEST_KEY, if set, is the key by which the digest covers sensitive va
 			}
 			if in := slices.DeleteFunc(append([]string{since}, args...), func(s string) bool { return s != "-" }); len(in) > 1 {
 				return usageError(errors.New("standard input can be read once"))
-			}
-			if os.Getenv("GOGC") == "" && !o.JSON { // JSON is made in memory
-				debug.SetGCPercent(150) // a plan of 100 MB takes some MB more, and a twentieth less of time
 			}
 			r := newPlanReader(o, &engine, &f)
 			var plans []named

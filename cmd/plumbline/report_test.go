@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"compress/gzip"
 	"encoding/json"
+	"errors"
 	"io"
 	"os"
 	"path/filepath"
@@ -11,6 +12,10 @@ import (
 	"testing"
 
 	"github.com/santhosh-tekuri/jsonschema/v6"
+
+	"github.com/plumbline/plumbline/internal/plumbline"
+	"github.com/plumbline/plumbline/internal/report"
+	"github.com/plumbline/plumbline/internal/tfplan"
 )
 
 // realPlans returns the JSON of the plans that real engines made, by name.
@@ -83,6 +88,56 @@ func reported(t *testing.T, name string, in []byte, args ...string) string {
 		t.Fatalf("exit code %d: %s", code, &errOut)
 	}
 	return out.String()
+}
+
+// TestReportJSONIsPrintJSON holds what is written as it is made against what all other commands print.
+func TestReportJSONIsPrintJSON(t *testing.T) {
+	var plans []named
+	for name, doc := range realPlans(t) {
+		p, err := tfplan.Read(bytes.NewReader(doc), tfplan.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		plans = append(plans, named{NamedPlan: report.NamedPlan{Name: name, Plan: p}, since: &plumbline.Plan{}})
+	}
+	odd := plumbline.Plan{Changes: []plumbline.Change{{Address: "a.b[\"<&>\u2028\xff\"]"}}, Deferred: []plumbline.Change{{}}, Checks: []plumbline.Check{{Problems: []string{}}}}
+	for _, v := range []string{
+		"", "(known after apply)", `"<&>` + "\u2028" + `\u003c\/\u0041é"`, "\"\xff\"", `{"b":1,"a":{},"b":[],"c":[{}]}`, "1E400", "-0.0", "12345678901234567890123", "[1, 2,\n 3]", " null ", `{"a`,
+		strings.Repeat("[", 200) + strings.Repeat("]", 200),
+	} {
+		odd.Changes[0].Attributes = append(odd.Changes[0].Attributes, plumbline.Attribute{Path: v, Before: v, After: v})
+		odd.Outputs = append(odd.Outputs, plumbline.OutputChange{Name: v, After: v})
+	}
+	plans = append(plans, named{NamedPlan: report.NamedPlan{Name: "odd", Plan: odd}}, named{NamedPlan: report.NamedPlan{Name: "bad", Err: errors.New("<no>")}})
+	for _, list := range [][]named{nil, plans} {
+		var got, want bytes.Buffer
+		r := newReportJSON(list)
+		if err := errors.Join(r.write(&got), printJSON(&want, r)); err != nil {
+			t.Fatal(err)
+		}
+		said := strings.NewReplacer(`\ufffd`, "\ufffd", "\u2028", `\u2028`).Replace(want.String()) // the same, spelled otherwise
+		g, w := strings.Split(got.String(), "\n"), strings.Split(said, "\n")
+		for i := range min(len(g), len(w)) {
+			if g[i] != w[i] {
+				t.Fatalf("line %d: got\n%.300q\nwant\n%.300q", i+1, g[i], w[i])
+			}
+		}
+		if len(g) != len(w) {
+			t.Fatalf("got %d lines, want %d", len(g), len(w))
+		}
+	}
+}
+
+// TestReportJSONSaysWhatFails has nowhere to write to.
+func TestReportJSONSaysWhatFails(t *testing.T) {
+	file, err := os.Open(os.DevNull)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = file.Close() }() // only read
+	if err := (reportJSON{}).write(file); err == nil {
+		t.Error("a report was written to a file that is open for reading only")
+	}
 }
 
 // TestReportSchema holds the JSON of every real plan against the published schema, and the schema against what it has to refuse.
