@@ -63,12 +63,7 @@ type Issuer interface {
 }
 
 // Proposal is a merge request to be opened. Its branches exist.
-type Proposal struct {
-	Source, Target string // branches
-	Title, Body    string
-	Labels         []string // left out where a forge has none
-	Draft          bool
-}
+type Proposal = plumbline.NewMergeRequest
 
 // Proposer is a forge on which a merge request can be opened.
 type Proposer interface {

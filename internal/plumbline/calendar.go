@@ -48,7 +48,7 @@ type Calendar struct {
 // Span is the time from an instant until just before another.
 type Span struct {
 	From  time.Time
-	Until time.Time // zero: no end is known
+	Until time.Time // zero: no end is known, or none within five years
 }
 
 const (
@@ -58,7 +58,7 @@ const (
 	// No zone is a day ahead of UTC or behind it, and clocks jump by less than a day, or by one that they leave out.
 	day = 24 * time.Hour
 
-	// How many windows that touch are joined to one span: years of daily ones, a day of those by the minute.
+	// How many windows that touch are joined to one span: five years of daily ones, a day of those by the minute.
 	joined = 2000
 )
 
@@ -192,7 +192,11 @@ func (c Calendar) closes(hours []hours, t time.Time) time.Time {
 	if len(c.Windows) == 0 {
 		return frozen
 	}
+	from := t
 	for range joined {
+		if t.Sub(from) > 5*366*day {
+			break
+		}
 		var end time.Time
 		for _, h := range hours {
 			if until := h.openUntil(t); until.After(end) {

@@ -156,6 +156,25 @@ func newRun(e Environment, kind Kind, spec StackSpec, now time.Time) Run {
 	return r
 }
 
+// Refuse ends new runs before they begin, because commits that they bring do not carry the signatures that the environment asks for.
+func Refuse(runs []Run, unsigned []Unsigned, now time.Time) {
+	if len(unsigned) == 0 {
+		return
+	}
+	u := unsigned[0]
+	text := fmt.Sprintf("Commit %s by %s: %s.", Short(u.Commit), u.Author, u.Why)
+	if n := len(unsigned) - 1; n > 0 {
+		text += fmt.Sprintf(" So are %d more.", n)
+	}
+	for i := range runs {
+		runs[i].State, runs[i].Finished = StateFailed, now
+		runs[i].Failure = &Failure{
+			Kind: FailUnsigned, Text: text,
+			Next: "Rewrite the branch without it, or have an operator list the key; the next commit is looked at again.",
+		}
+	}
+}
+
 // String is "live/net/main.tf:7:3: unclosed block".
 func (f Finding) String() string {
 	switch {

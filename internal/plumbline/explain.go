@@ -39,20 +39,23 @@ func Explain(r Run, siblings []Run, now time.Time) string {
 	case StatePlanning:
 		say("%s has been planning it for %s.", r.Claim.Worker, ago(now.Sub(r.Started)))
 	case StateAwaiting:
-		more := "an approval"
-		if n := r.Missing(now); n > 1 {
-			more = fmt.Sprintf("%d approvals", n)
-		}
-		say("It waits for %s of the plan %s (%s).", more, ShortDigest(r.Plan.Digest), r.Plan.Summary)
-		if stale := r.staleApprovals(); stale != "" {
+		say("The plan %s (%s) waits for %s.", ShortDigest(r.Plan.Digest), r.Plan.Summary, r.Needs(now))
+		if stale := r.staleApprovals(now); stale != "" {
 			say("%s", stale)
+		}
+		if why, _, closed := r.Closed(now); closed {
+			say("Besides, %s is %s.", r.Stack.Environment, why)
 		}
 		if until := r.ValidUntil(); !until.IsZero() {
 			say("The plan can be approved until %s.", until.UTC().Format("2006-01-02 15:04 MST"))
 		}
 		say("`plumbline runs approve %s --digest %s` approves it.", r.ID, ShortDigest(r.Plan.Digest))
 	case StateApproved:
-		say("The plan %s is %s; it waits for a worker.", ShortDigest(r.Plan.Digest), r.agreement())
+		waits := "it waits for a worker"
+		if why, _, closed := r.Closed(now); closed {
+			waits = r.Stack.Environment + " is " + why
+		}
+		say("The plan %s is %s; %s.", ShortDigest(r.Plan.Digest), r.agreement(), waits)
 	case StateApplying:
 		say("%s has been applying the plan %s for %s, %s.", r.Claim.Worker, ShortDigest(r.Plan.Digest), ago(now.Sub(r.Started)), r.agreement())
 	case StateApplied:
@@ -98,7 +101,7 @@ func Explain(r Run, siblings []Run, now time.Time) string {
 	case StateCanceled:
 		say("It was %s.", r.Reason)
 	case StateRejected:
-		say("%s rejected it: %s.", r.RejectedBy, r.Reason)
+		say("%s rejected it: %s.", r.RejectedBy, strings.TrimSuffix(r.Reason, "."))
 	case StateExpired:
 		say("Nobody approved it in time; `plumbline runs retry %s` plans it again.", r.ID)
 	}
@@ -106,11 +109,19 @@ func Explain(r Run, siblings []Run, now time.Time) string {
 }
 
 func (r *Run) agreement() string {
+	if g := r.Glass; g != nil && r.Plan != nil && g.Digest == r.Plan.Digest {
+		return fmt.Sprintf("against the rules, as %s broke the glass (%s)", g.By, strings.TrimSuffix(g.Reason, "."))
+	}
 	var by []string
 	for _, a := range r.Approvals {
-		if r.Plan != nil && a.Digest == r.Plan.Digest {
-			by = append(by, a.By)
+		if r.Plan == nil || a.Digest != r.Plan.Digest || a.Config != r.Plan.Config {
+			continue
 		}
+		who := a.By
+		if a.Carried != "" {
+			who += " on " + a.Carried
+		}
+		by = append(by, who)
 	}
 	if len(by) == 0 {
 		return "as its environment applies automatically"
@@ -118,13 +129,33 @@ func (r *Run) agreement() string {
 	return "approved by " + strings.Join(by, ", ")
 }
 
-func (r *Run) staleApprovals() string {
+// staleApprovals says why a yes that was given does not count.
+func (r *Run) staleApprovals(now time.Time) string {
 	for _, a := range r.Approvals {
-		if a.Digest != r.Plan.Digest {
+		switch why := r.excluded(a.person()); {
+		case a.Digest != r.Plan.Digest:
 			return fmt.Sprintf("The approval of %s was for the plan %s and does not count for this one: the plan has changed since.", a.By, ShortDigest(a.Digest))
+		case a.Config != r.Plan.Config:
+			return fmt.Sprintf("The approval of %s was for the same changes made in another way: the settings of a provider, a provisioner, a variable or the engine have changed since.", a.By)
+		case why != "":
+			return why
+		case !a.Expires.IsZero() && !now.Before(a.Expires):
+			return fmt.Sprintf("The approval of %s was good until %s.", a.By, a.Expires.UTC().Format("2006-01-02 15:04 MST"))
 		}
 	}
 	return ""
+}
+
+// Needs says what the plan at hand still needs: "2 approvals by group:sre, and an approval by group:dba (plumbline.storage: …)".
+func (r *Run) Needs(now time.Time) string {
+	var parts []string
+	for _, d := range r.Unmet(now) {
+		parts = append(parts, d.String())
+	}
+	if len(parts) == 0 {
+		return "an approval"
+	}
+	return strings.Join(parts, ", and ")
 }
 
 func ago(d time.Duration) string {

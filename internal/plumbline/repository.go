@@ -92,6 +92,7 @@ type Environment struct {
 	Approval   ApprovalRule
 	Calendar   Calendar
 	Signed     SignedRule
+	Rollback   RollbackMode
 	PromotesTo string      // name of an environment of the same repository; "": none
 	Checks     []CheckName // of proposals, beside the plan
 	Policies   []string    // absolute directories of policies
@@ -115,6 +116,15 @@ const (
 	SignedNone  SignedCommits = ""
 	SignedAll   SignedCommits = "all"   // every commit that comes to the branch
 	SignedMerge SignedCommits = "merge" // the branch's new head alone, as a forge signs merge commits
+)
+
+// RollbackMode says what becomes of somebody's wish to put an environment's files back.
+type RollbackMode string
+
+// The modes of a rollback.
+const (
+	RollbackRequest RollbackMode = ""       // a merge request is opened
+	RollbackDirect  RollbackMode = "direct" // the commit is pushed to the environment's branch; its plans are approved as any other
 )
 
 // policy is what a run is to keep to.
@@ -193,6 +203,32 @@ type MergeRequest struct {
 	Skipped    string    // why it is not planned
 	Conflict   bool      // the head cannot be merged into the target
 	Deployment int64     // first deployment that contains it, once merged
+}
+
+// NewMergeRequest is a merge request to be opened. Its branches exist.
+type NewMergeRequest struct {
+	Source, Target string // branches
+	Title, Body    string
+	Labels         []string // left out where a forge has none
+	Draft          bool
+}
+
+// Restoration is a commit that puts files back to what they were.
+type Restoration struct {
+	Onto    string   // commit on which it stands
+	To      string   // commit whose files come back
+	Dirs    []string // only what is in these directories; none: the whole tree
+	Branch  string   // that it is pushed to
+	Expect  string   // commit at which the branch is; "": it does not exist
+	Message string
+	When    time.Time
+}
+
+// Unsigned is a commit that does not carry a signature that counts.
+type Unsigned struct {
+	Commit string
+	Author string // "Name <address>"
+	Why    string // "not signed", "signed by SSH key SHA256:…, which is not listed"
 }
 
 // Name is how people write it: !42, or the proposal's name.

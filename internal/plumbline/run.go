@@ -326,6 +326,9 @@ func (r *Run) Retry(by string, now time.Time) error {
 	default:
 		return r.cannot("retried")
 	}
+	if r.Failure != nil && r.Failure.Kind == FailUnsigned {
+		return refuse(ErrConflict, r.Failure.Next, "Run %s stays refused: %s", r.ID, r.Failure.Text)
+	}
 	r.Approvals, r.Glass, r.RejectedBy, r.Reason = nil, nil, "", ""
 	r.By, r.Because = by, "retried by "+by
 	r.Queued = now

@@ -83,7 +83,7 @@ func (w *Watcher) branch(ctx context.Context, branch, was, head string, res *Res
 			o.Stacks = append(o.Stacks, stacks...)
 			o.Runs = append(o.Runs, plumbline.DriftChecks(env, head, plumbline.ByPoll, time.Time{}, stacks, nil, o.At)...)
 		case was != head:
-			if err := w.deploy(ctx, env, layout, was, head, &o); err != nil {
+			if err := w.deploy(ctx, env, layout, was, head, &o, res); err != nil {
 				return err
 			}
 		}
@@ -110,7 +110,7 @@ func (w *Watcher) firstLook(ctx context.Context, env plumbline.Environment, layo
 }
 
 // deploy adds to an observation what a move of the branch means to an environment.
-func (w *Watcher) deploy(ctx context.Context, env plumbline.Environment, layout plumbline.Layout, was, head string, o *plumbline.Observation) error {
+func (w *Watcher) deploy(ctx context.Context, env plumbline.Environment, layout plumbline.Layout, was, head string, o *plumbline.Observation, res *Result) error {
 	before, err := w.git.Layout(ctx, was)
 	if err != nil && !errors.Is(err, plumbline.ErrNotFound) {
 		return err
@@ -129,9 +129,19 @@ func (w *Watcher) deploy(ctx context.Context, env plumbline.Environment, layout 
 		Repository: w.repo.Name, Environment: env.Name, Commit: head, Previous: was, By: plumbline.ByPoll, Created: o.At,
 	})
 	runs := plumbline.Deploys(env, head, env.Branch+" moved", plumbline.ByPoll, pending, flow.known, o.At)
+	authors := w.authors(ctx, env, was, head, res)
 	for i := range runs {
 		runs[i].Deployment = -int64(len(o.Deployments))
+		runs[i].Concern(authors, nil, o.At)
 	}
+	if err := w.contributors(ctx, env, was, head, runs); err != nil {
+		return err
+	}
+	unsigned, err := w.unsigned(ctx, env, was, head)
+	if err != nil {
+		return err
+	}
+	plumbline.Refuse(runs, unsigned, o.At)
 	o.Runs = append(o.Runs, runs...)
 	o.Supersede = append(o.Supersede, plumbline.SubjectDeploy(env.Name))
 

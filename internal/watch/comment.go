@@ -454,7 +454,7 @@ func (w *Watcher) planSkipped(ctx context.Context, c plumbline.Command, mr plumb
 		Repository: w.repo.Name, Subject: plumbline.SubjectMR(mr.ID), Was: was, Now: was, At: w.now(),
 		MergeRequest: &mr, Supersede: []string{plumbline.SubjectMR(mr.ID)}, Carries: &c,
 	}
-	if o.Runs, err = w.proposals(ctx, &mr, target, tree, o.At); err != nil {
+	if o.Runs, err = w.proposals(ctx, &mr, target, tree, o.At, res); err != nil {
 		return err
 	}
 	ids, err := w.ledger.Observe(ctx, o)

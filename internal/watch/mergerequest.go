@@ -127,14 +127,36 @@ func (w *Watcher) propose(ctx context.Context, mr plumbline.MergeRequest, was, t
 	if err != nil {
 		return fmt.Errorf("merge %s into %s: %w", plumbline.Short(mr.Head), mr.Target, err)
 	}
-	if o.Runs, err = w.proposals(ctx, &mr, target, tree, o.At); err != nil {
+	if mr.Skipped, err = w.unsignedProposal(ctx, mr, target); err != nil {
 		return err
+	}
+	if mr.Skipped == "" {
+		if o.Runs, err = w.proposals(ctx, &mr, target, tree, o.At, res); err != nil {
+			return err
+		}
 	}
 	return w.observe(ctx, o, res)
 }
 
+// unsignedProposal says in one sentence why a merge request is not planned although nothing else is in the way; "" if it is.
+func (w *Watcher) unsignedProposal(ctx context.Context, mr plumbline.MergeRequest, target string) (string, error) {
+	if !w.repo.Proposals.Signed {
+		return "", nil
+	}
+	for _, env := range w.repo.OnBranch(mr.Target) {
+		list, err := w.git.Unsigned(ctx, target, mr.Head, env.Signed.Keys, false)
+		if err != nil {
+			return "", fmt.Errorf("look for signatures: %w", err)
+		}
+		if len(list) > 0 {
+			return fmt.Sprintf("Commit %s by %s is %s; this repository plans only what is signed by a listed key.", plumbline.Short(list[0].Commit), list[0].Author, list[0].Why), nil
+		}
+	}
+	return "", nil
+}
+
 // proposals returns the runs that a merge request asks for, and notes in it what else its merge result (a tree) shows.
-func (w *Watcher) proposals(ctx context.Context, mr *plumbline.MergeRequest, target, tree string, now time.Time) ([]plumbline.Run, error) {
+func (w *Watcher) proposals(ctx context.Context, mr *plumbline.MergeRequest, target, tree string, now time.Time, res *Result) ([]plumbline.Run, error) {
 	changed, err := w.git.Changed(ctx, target, tree)
 	if err != nil {
 		return nil, err
@@ -167,7 +189,13 @@ func (w *Watcher) proposals(ctx context.Context, mr *plumbline.MergeRequest, tar
 			}
 		}
 	}
-	return plumbline.Proposals(envs, *mr, touched, known, now), nil
+	runs := plumbline.Proposals(envs, *mr, touched, known, now)
+	authors, pushers := w.written(*mr)
+	for i := range runs {
+		env, _ := w.repo.Environment(runs[i].Stack.Environment)
+		runs[i].Concern(append(w.authors(ctx, env, target, mr.Head, res), authors...), pushers, now)
+	}
+	return runs, nil
 }
 
 // endedRequest finds out what became of a merge request that is not open any more, or does not want to change a branch of ours.
@@ -245,6 +273,9 @@ func (w *Watcher) merged(ctx context.Context, mr plumbline.MergeRequest, was, he
 				}
 			}
 		}
+	}
+	if err := w.carried(ctx, mr); err != nil {
+		return fmt.Errorf("carry over what was agreed to: %w", err)
 	}
 	return w.observe(ctx, plumbline.Observation{
 		Repository: w.repo.Name, Subject: plumbline.SubjectMR(mr.ID), Was: was, Now: mr.Mark(), At: w.now(),

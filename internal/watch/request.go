@@ -2,6 +2,7 @@ package watch
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -11,20 +12,20 @@ import (
 )
 
 // requests does what people asked for on a page or a command line.
-func (w *Watcher) requests(ctx context.Context, heads map[string]string, res *Result) error {
+func (w *Watcher) requests(ctx context.Context, refs, heads map[string]string, res *Result) error {
 	reqs, err := w.ledger.Requests(ctx, w.repo.Name)
 	if err != nil {
 		return err
 	}
 	for _, q := range reqs {
-		if err := w.request(ctx, q, heads, res); err != nil {
+		if err := w.request(ctx, q, refs, heads, res); err != nil {
 			res.warn("%s of %s asked for by %s: %v", q.Kind, q.Environment, q.By, err)
 		}
 	}
 	return nil
 }
 
-func (w *Watcher) request(ctx context.Context, q plumbline.Request, heads map[string]string, res *Result) error {
+func (w *Watcher) request(ctx context.Context, q plumbline.Request, refs, heads map[string]string, res *Result) error {
 	if q.Kind == plumbline.RequestPoll {
 		return w.ledger.DoneRequests(ctx, []int64{q.ID})
 	}
@@ -39,6 +40,10 @@ func (w *Watcher) request(ctx context.Context, q plumbline.Request, heads map[st
 	}
 	if head == "" || head != heads[env.Branch] {
 		return nil // the branch could not be read this time; the wish stays
+	}
+	switch q.Kind {
+	case plumbline.RequestPromote, plumbline.RequestRollback:
+		return w.requestMerge(ctx, q, env, refs, heads, res)
 	}
 	flow, err := w.underWay(ctx, env)
 	if err != nil {
@@ -67,6 +72,14 @@ func (w *Watcher) request(ctx context.Context, q plumbline.Request, heads map[st
 			o.Runs[i].Deployment = -1
 			o.Runs[i].Because = strings.TrimSuffix(o.Runs[i].Because, ": "+o.Runs[i].Stack.Name)
 		}
+		unsigned, err := w.unsigned(ctx, env, head, head)
+		if err != nil {
+			return err
+		}
+		plumbline.Refuse(o.Runs, unsigned, o.At)
+		if err := w.known(ctx, env, o.Runs, head, res); err != nil {
+			return err
+		}
 		o.Supersede = []string{plumbline.SubjectDeploy(env.Name)}
 		if len(q.Stacks) == 0 {
 			// Everything is planned now: a look that has not begun would only tell the same, or fail for want of what is being made.
@@ -76,6 +89,47 @@ func (w *Watcher) request(ctx context.Context, q plumbline.Request, heads map[st
 		return fmt.Errorf("%w: a request of kind %q", plumbline.ErrInvalid, q.Kind)
 	}
 	return w.observe(ctx, o, res)
+}
+
+// known notes who wrote what a deployment brings that somebody asked for: what came since each stack was in sync.
+func (w *Watcher) known(ctx context.Context, env plumbline.Environment, runs []plumbline.Run, head string, res *Result) error {
+	authors := map[string][]string{}
+	for i, r := range runs {
+		if _, ok := authors[r.Base]; !ok {
+			authors[r.Base] = w.authors(ctx, env, r.Base, head, res)
+		}
+		runs[i].Concern(authors[r.Base], nil, r.Queued)
+		if err := w.contributors(ctx, env, r.Base, head, runs[i:i+1]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// requestMerge opens the merge request that somebody asked for. What cannot be done is said once; what did not work is tried again at the next poll.
+func (w *Watcher) requestMerge(ctx context.Context, q plumbline.Request, env plumbline.Environment, refs, heads map[string]string, res *Result) error {
+	if w.asked() != nil {
+		return nil
+	}
+	var err error
+	p, ok := w.forge.(proposer)
+	switch {
+	case q.Kind == plumbline.RequestRollback:
+		err = w.rollback(ctx, q, env, refs, heads[env.Branch])
+	case !ok:
+		err = refused(plumbline.ErrConflict, "This forge has no merge requests that could be opened.")
+	default:
+		err = w.promotion(ctx, p, env, heads, true)
+	}
+	var refusal *plumbline.Refusal
+	if errors.As(err, &refusal) || errors.Is(err, errors.ErrUnsupported) {
+		res.warn("%s of %s asked for by %s: %v", q.Kind, q.Environment, q.By, err)
+		err = nil
+	}
+	if err != nil {
+		return w.heed(err)
+	}
+	return w.ledger.DoneRequests(ctx, []int64{q.ID})
 }
 
 // wished returns what a request to deploy comes to. The new deployment takes the place of the one under way: what that had not done yet

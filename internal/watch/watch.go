@@ -24,6 +24,8 @@ type Git interface {
 	IsAncestor(ctx context.Context, a, b string) (bool, error)
 	// Layout reads the Terraform files of a commit or tree.
 	Layout(ctx context.Context, treeish string) (plumbline.Layout, error)
+	History
+	Restorer
 }
 
 // Forge tells of the repository's merge requests.
@@ -51,6 +53,8 @@ type Ledger interface {
 	MergeRequest(ctx context.Context, repo, id string) (plumbline.MergeRequest, error)
 	RunsOfMR(ctx context.Context, repo, id string) ([]plumbline.Run, error)
 	RunsOfDeployment(ctx context.Context, id int64) ([]plumbline.Run, error)
+	// Update applies a rule to a run in one transaction; the rule's error is returned as it is.
+	Update(ctx context.Context, id plumbline.RunID, now time.Time, rule plumbline.Rule) (plumbline.Run, error)
 }
 
 // Config makes a Watcher.
@@ -143,10 +147,18 @@ func (w *Watcher) Poll(ctx context.Context) (Result, error) {
 			return res, err
 		}
 	}
+	if now.err == nil {
+		if err := w.forgeApprovals(ctx, now.open, &res); err != nil {
+			return res, err
+		}
+	}
 	if err := w.commands(ctx, heads, &res); err != nil {
 		return res, err
 	}
-	return res, w.requests(ctx, heads, &res)
+	if err := w.requests(ctx, now.refs, heads, &res); err != nil {
+		return res, err
+	}
+	return res, w.promote(ctx, heads, &res)
 }
 
 // look is what the remote and the forge showed at one moment.

@@ -1,0 +1,267 @@
+package watch
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/plumbline/plumbline/internal/plumbline"
+)
+
+// History answers about who made commits.
+type History interface {
+	// Authors returns the addresses of those who wrote the commits of head that base does not have. More than max commits are an error.
+	Authors(ctx context.Context, base, head string, max int) ([]string, error)
+	// Unsigned returns those of the same commits that carry no signature by one of the keys, or head alone if it does not and mergeOnly is set.
+	Unsigned(ctx context.Context, base, head string, keys map[string]string, mergeOnly bool) ([]plumbline.Unsigned, error)
+}
+
+// writers is through how many commits the authors of a change are looked for.
+const writers = 1000
+
+// authors returns who wrote the commits between two, where an environment wants to know; nobody if that cannot be told: a yes by anybody
+// is then refused where authors are not to agree with themselves.
+func (w *Watcher) authors(ctx context.Context, env plumbline.Environment, base, head string, res *Result) []string {
+	if !slices.Contains(env.Approval.Not, plumbline.NotAuthor) || base == "" {
+		return nil
+	}
+	list, err := w.git.Authors(ctx, base, head, writers)
+	if err != nil {
+		res.warn("who wrote %s..%s of %s is not known: %v", plumbline.Short(base), plumbline.Short(head), w.repo.Name, err)
+		return nil
+	}
+	return list
+}
+
+// subjectSigned is where the ledger keeps the newest commit of an environment up to which all are signed.
+func subjectSigned(env string) string { return "signed " + env }
+
+// unsigned returns what is not signed between the newest commit that was found to be and head. A commit that is not signed stays in the way until it is
+// out of the branch: signed ones on top of it do not make it good. from is where the environment is when it begins to ask for signatures.
+func (w *Watcher) unsigned(ctx context.Context, env plumbline.Environment, from, head string) ([]plumbline.Unsigned, error) {
+	if env.Signed.Commits == plumbline.SignedNone {
+		return nil, nil
+	}
+	subject := subjectSigned(env.Name)
+	mark, err := w.ledger.Seen(ctx, w.repo.Name, subject)
+	if err != nil {
+		return nil, err
+	}
+	base := mark
+	if base == "" {
+		base = from
+	}
+	if base == head {
+		return nil, nil
+	}
+	list, err := w.git.Unsigned(ctx, base, head, env.Signed.Keys, env.Signed.Commits == plumbline.SignedMerge)
+	if err != nil {
+		return nil, fmt.Errorf("look for signatures: %w", err)
+	}
+	next := head
+	if len(list) > 0 {
+		if mark != "" {
+			return list, nil
+		}
+		next = base // so that what is found now is found again, whatever comes on top
+	}
+	_, err = w.ledger.Observe(ctx, plumbline.Observation{Repository: w.repo.Name, Subject: subject, Was: mark, Now: next, At: w.now()})
+	if errors.Is(err, plumbline.ErrConflict) { // another machine has looked
+		err = nil
+	}
+	return list, err
+}
+
+// written notes on runs who wrote a merge request, who pushed its head.
+func (w *Watcher) written(mr plumbline.MergeRequest) (authors, pushers []string) {
+	if mr.Author != "" {
+		authors = []string{plumbline.ForgeUser(w.repo.Forge, mr.Author)}
+	}
+	if mr.LastPusher != "" {
+		pushers = []string{plumbline.ForgeUser(w.repo.Forge, mr.LastPusher)}
+	}
+	return authors, pushers
+}
+
+// contributors adds to runs of a deployment the people behind the open merge requests whose heads it has: what the forge will say of them may come
+// later than the first yes.
+func (w *Watcher) contributors(ctx context.Context, env plumbline.Environment, was, head string, runs []plumbline.Run) error {
+	if len(runs) == 0 || len(env.Approval.Not) == 0 {
+		return nil
+	}
+	open, err := w.ledger.MergeRequests(ctx, w.repo.Name, plumbline.MROpen)
+	if err != nil {
+		return err
+	}
+	for _, mr := range open {
+		if mr.Target != env.Branch {
+			continue
+		}
+		in, err := w.contains(ctx, head, mr.Head)
+		if err != nil {
+			return err
+		}
+		before, err := w.contains(ctx, was, mr.Head)
+		if err != nil {
+			return err
+		}
+		if !in || before {
+			continue
+		}
+		authors, pushers := w.written(mr)
+		for i := range runs {
+			runs[i].Concern(authors, pushers, runs[i].Queued)
+		}
+	}
+	return nil
+}
+
+// carried brings to the runs of a deployment what people agreed to on the merge request that it contains, and who wrote that. It is done before the
+// merge request is written down as merged, so that a daemon that dies in between does it again.
+func (w *Watcher) carried(ctx context.Context, mr plumbline.MergeRequest) error {
+	if mr.Deployment == 0 {
+		return nil
+	}
+	proposed, err := w.ledger.RunsOfMR(ctx, w.repo.Name, mr.ID)
+	if err != nil {
+		return err
+	}
+	proposed = slices.DeleteFunc(proposed, func(r plumbline.Run) bool {
+		return r.Commit != mr.Head || r.State == plumbline.StateSuperseded || r.State == plumbline.StateRejected
+	})
+	authors, pushers := w.written(mr)
+	for _, env := range w.repo.OnBranch(mr.Target) {
+		live, err := w.underWay(ctx, env)
+		if err != nil {
+			return err
+		}
+		for _, runs := range live.runs {
+			for _, r := range runs {
+				if r.Deployment < mr.Deployment {
+					continue
+				}
+				_, err := w.ledger.Update(ctx, r.ID, w.now(), func(r *plumbline.Run, now time.Time) error {
+					news := r.Concern(authors, pushers, now)
+					for _, p := range proposed {
+						if p.Stack == r.Stack && r.Kind == plumbline.KindDeploy && r.Carry(p, now) {
+							news = true
+						}
+					}
+					if !news {
+						return errNothing
+					}
+					return nil
+				})
+				if err != nil && !errors.Is(err, errNothing) && !errors.Is(err, plumbline.ErrConflict) {
+					return err
+				}
+			}
+		}
+	}
+	return nil
+}
+
+var errNothing = errors.New("nothing to write")
+
+func subjectApproved(mr string) string { return "approved " + mr }
+
+// forgeApprovals takes approvals of open merge requests on their forge for a yes to the plans that were shown there, where an environment says so. A
+// forge tells who has approved and not when, nor what: a yes counts only if its giver was not among those who approved when the plans had
+// been shown already and this was looked at last.
+func (w *Watcher) forgeApprovals(ctx context.Context, open []plumbline.MergeRequest, res *Result) error {
+	for _, mr := range open {
+		envs := w.repo.OnBranch(mr.Target)
+		if !slices.ContainsFunc(envs, func(e plumbline.Environment) bool { return e.Approval.Forge }) || w.asked() != nil {
+			continue
+		}
+		if err := w.forgeApproval(ctx, mr); err != nil {
+			var retry *plumbline.Retry
+			res.warn("approvals of merge request %s of %s: %v", mr.Name(), w.repo.Name, w.heed(err))
+			if errors.As(err, &retry) {
+				return nil
+			}
+		}
+	}
+	return nil
+}
+
+func (w *Watcher) forgeApproval(ctx context.Context, listed plumbline.MergeRequest) error {
+	runs, err := w.ledger.RunsOfMR(ctx, w.repo.Name, listed.ID)
+	if err != nil {
+		return err
+	}
+	runs = slices.DeleteFunc(runs, func(r plumbline.Run) bool {
+		return r.State != plumbline.StatePlanned || r.Commit != listed.Head || !r.Policy.Approval.Forge
+	})
+	if len(runs) == 0 {
+		return nil
+	}
+	mark, err := w.ledger.Seen(ctx, w.repo.Name, subjectApproved(listed.ID))
+	if err != nil {
+		return err
+	}
+	mr, err := w.forge.MergeRequest(ctx, listed.ID)
+	if err != nil {
+		return err
+	}
+	if mr.Head != listed.Head {
+		return nil // the next poll's
+	}
+	shown := time.Time{} // when the last of the plans was
+	for _, r := range runs {
+		if r.Reported < r.Version && r.Told.IsZero() {
+			return nil // nobody can have meant it
+		}
+		if r.Told.After(shown) {
+			shown = r.Told
+		}
+	}
+	now := w.now()
+	approved := slices.Sorted(slices.Values(mr.ApprovedBy))
+	next := strings.Join(append([]string{mr.Head, now.UTC().Format(time.RFC3339Nano)}, approved...), "\n")
+	was := strings.Split(mark, "\n")
+	var looked time.Time
+	if len(was) >= 2 && was[0] == mr.Head {
+		looked, _ = time.Parse(time.RFC3339Nano, was[1]) // it was written below; zero counts as never
+	}
+	if looked.After(shown) && slices.Equal(was[2:], approved) {
+		return nil
+	}
+	if looked.After(shown) {
+		for _, login := range approved {
+			if slices.Contains(was[2:], login) {
+				continue
+			}
+			if err := w.forgeYes(ctx, runs, login); err != nil {
+				return err
+			}
+		}
+	}
+	_, err = w.ledger.Observe(ctx, plumbline.Observation{Repository: w.repo.Name, Subject: subjectApproved(mr.ID), Was: mark, Now: next, At: now})
+	if errors.Is(err, plumbline.ErrConflict) {
+		return nil
+	}
+	return err
+}
+
+// forgeYes records a yes that was given on the forge. Where it does not count, it is none: the forge shows it all the same.
+func (w *Watcher) forgeYes(ctx context.Context, runs []plumbline.Run, login string) error {
+	who := w.access.Person(plumbline.ForgeUser(w.repo.Forge, login), nil, plumbline.DoorForge)
+	for _, r := range runs {
+		if w.access.Allow(who, plumbline.MayApprove, w.repo.Name+"/"+r.Stack.Environment) != nil {
+			continue
+		}
+		digest := r.Plan.Digest
+		_, err := w.ledger.Update(ctx, r.ID, w.now(), func(r *plumbline.Run, now time.Time) error {
+			return r.Approve(who, w.access, digest, now)
+		})
+		var refusal *plumbline.Refusal
+		if err != nil && !errors.As(err, &refusal) {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,230 @@
+package watch
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/plumbline/plumbline/internal/plumbline"
+)
+
+// proposer is a forge on which a merge request can be opened.
+type proposer interface {
+	OpenMergeRequest(ctx context.Context, p plumbline.NewMergeRequest) (plumbline.MergeRequest, error)
+}
+
+// Restorer makes commits that put files back.
+type Restorer interface {
+	// Restore makes such a commit and pushes it. changed is false, and nothing is pushed, where it would change nothing.
+	Restore(ctx context.Context, r plumbline.Restoration) (commit string, changed bool, err error)
+}
+
+func subjectPromote(env string) string { return "promote " + env }
+
+// promote keeps a merge request open from each environment that promotes to the next, as long as it is in sync and the next one does not have what
+// it has.
+func (w *Watcher) promote(ctx context.Context, heads map[string]string, res *Result) error {
+	p, ok := w.forge.(proposer)
+	for _, env := range w.repo.Environments {
+		if env.PromotesTo == "" || w.asked() != nil {
+			continue
+		}
+		if !ok {
+			res.warn("%s of %s promotes to %s, for which its forge has no merge requests; merge %s yourself", env.Name, w.repo.Name, env.PromotesTo, env.Branch)
+			continue
+		}
+		if err := w.promotion(ctx, p, env, heads, false); err != nil {
+			var refusal *plumbline.Refusal
+			if errors.As(err, &refusal) {
+				continue // there is nothing to promote
+			}
+			res.warn("promote %s of %s: %v", env.Name, w.repo.Name, w.heed(err))
+		}
+	}
+	return nil
+}
+
+// promotion opens or refreshes one. asked: somebody wants it although not everything is in sync.
+func (w *Watcher) promotion(ctx context.Context, p proposer, env plumbline.Environment, heads map[string]string, asked bool) error {
+	next, ok := w.repo.Environment(env.PromotesTo)
+	if !ok || next.Branch == env.Branch {
+		return refused(plumbline.ErrConflict, "%s promotes to no environment with a branch of its own.", env.Name)
+	}
+	head, there := heads[env.Branch], heads[next.Branch]
+	if head == "" || there == "" {
+		return refused(plumbline.ErrConflict, "The branches of %s and %s could not be read this time.", env.Name, next.Name)
+	}
+	mark, err := w.ledger.Seen(ctx, w.repo.Name, subjectPromote(env.Name))
+	if err != nil {
+		return err
+	}
+	now := head + " " + there
+	if mark == now && !asked {
+		return nil
+	}
+	if in, err := w.contains(ctx, there, head); err != nil || in {
+		if err == nil {
+			err = refused(plumbline.ErrConflict, "%s has everything that %s has.", next.Name, env.Name)
+		}
+		return err
+	}
+	status, err := w.status(ctx, env, head)
+	if err != nil {
+		return err
+	}
+	if !asked && status.State != plumbline.EnvInSync {
+		return nil
+	}
+	body := fmt.Sprintf("Everything in **%s** is in sync with %s. Merging this brings it to **%s**.\n\nPlumbline opened this and keeps it up to date.", env.Name, plumbline.Short(head), next.Name)
+	if status.State != plumbline.EnvInSync {
+		body = fmt.Sprintf("**%s is %s at %s.** Merging this brings what its branch has to **%s** all the same.\n\nPlumbline opened this because somebody asked for it.", env.Name, status.State, plumbline.Short(head), next.Name)
+	}
+	if _, err := p.OpenMergeRequest(ctx, plumbline.NewMergeRequest{
+		Source: env.Branch, Target: next.Branch, Title: fmt.Sprintf("Promote %s to %s", env.Name, next.Name), Body: body, Labels: []string{"plumbline"},
+	}); err != nil {
+		return err
+	}
+	_, err = w.ledger.Observe(ctx, plumbline.Observation{Repository: w.repo.Name, Subject: subjectPromote(env.Name), Was: mark, Now: now, At: w.now()})
+	if errors.Is(err, plumbline.ErrConflict) {
+		return nil
+	}
+	return err
+}
+
+// status is what an environment is at its head.
+func (w *Watcher) status(ctx context.Context, env plumbline.Environment, head string) (plumbline.EnvironmentStatus, error) {
+	runs, err := w.ledger.Runs(ctx, plumbline.RunFilter{
+		Repository: w.repo.Name, Environment: env.Name, Kinds: []plumbline.Kind{plumbline.KindDeploy, plumbline.KindDestroy}, Limit: many,
+	})
+	if err != nil {
+		return plumbline.EnvironmentStatus{}, err
+	}
+	stacks, err := w.ledger.Stacks(ctx, w.repo.Name, env.Name)
+	if err != nil {
+		return plumbline.EnvironmentStatus{}, err
+	}
+	s := plumbline.StatusOf(env, head, plumbline.NewestPerStack(runs), stacks)
+	if s.OutOfSync > 0 && s.State == plumbline.EnvInSync {
+		s.State = plumbline.EnvUnknown
+	}
+	return s, nil
+}
+
+// goodThrough is how many deployments are looked through for one that ended well.
+const goodThrough = 100
+
+// lastGood is the commit of the newest deployment before the present head after which everything was as Git said.
+func (w *Watcher) lastGood(ctx context.Context, env plumbline.Environment, head string) (string, error) {
+	list, err := w.ledger.Deployments(ctx, w.repo.Name, env.Name, goodThrough)
+	if err != nil {
+		return "", err
+	}
+	for _, d := range list {
+		if d.Commit == head {
+			continue
+		}
+		runs, err := w.ledger.RunsOfDeployment(ctx, d.ID)
+		if err != nil {
+			return "", err
+		}
+		good := func(r plumbline.Run) bool { return r.State.Good() }
+		if len(runs) > 0 && !slices.ContainsFunc(plumbline.NewestPerStack(newestFirst(runs)), func(r plumbline.Run) bool { return !good(r) }) {
+			return d.Commit, nil
+		}
+	}
+	if n := len(list); n > 0 && n < goodThrough && list[n-1].Previous != "" {
+		return list[n-1].Previous, nil // where the first deployment began
+	}
+	return "", refused(plumbline.ErrConflict, "No earlier commit is known with which everything in %s was in sync; name one.", env.Name)
+}
+
+func newestFirst(runs []plumbline.Run) []plumbline.Run {
+	runs = slices.Clone(runs)
+	slices.SortFunc(runs, func(a, b plumbline.Run) int { return int(b.ID - a.ID) })
+	return runs
+}
+
+// rollback opens a merge request that puts an environment's files back, or pushes that where the environment says so.
+func (w *Watcher) rollback(ctx context.Context, q plumbline.Request, env plumbline.Environment, refs map[string]string, head string) error {
+	to := q.To
+	if to == "" {
+		var err error
+		if to, err = w.lastGood(ctx, env, head); err != nil {
+			return err
+		}
+	}
+	in, err := w.contains(ctx, head, to)
+	if err != nil {
+		return err
+	}
+	if !in || to == head {
+		return refused(plumbline.ErrConflict, "%s is no earlier commit of %s.", plumbline.Short(to), env.Branch)
+	}
+	dirs, err := w.dirs(ctx, env, head, to)
+	if err != nil {
+		return err
+	}
+	title := fmt.Sprintf("Roll back %s to %s", env.Name, plumbline.Short(to))
+	message := fmt.Sprintf("%s\n\nThe files are those of %s again. Asked for by %s.\n", title, to, q.By)
+	r := plumbline.Restoration{Onto: head, To: to, Dirs: dirs, Branch: env.Branch, Expect: head, Message: message, When: q.At}
+	if env.Rollback != plumbline.RollbackDirect {
+		r.Branch = "plumbline/rollback-" + env.Name + "-" + plumbline.Short(to)
+		if _, ok := w.forge.(proposer); !ok {
+			r.Branch = path.Join("propose", env.Branch, "rollback-"+plumbline.Short(to))
+		}
+		r.Expect = refs["refs/heads/"+r.Branch]
+		if r.Expect != "" {
+			if err := w.git.Fetch(ctx, map[string]string{"refs/heads/" + r.Branch: r.Expect}); err != nil {
+				return fmt.Errorf("fetch: %w", err)
+			}
+		}
+	}
+	_, changed, err := w.git.Restore(ctx, r)
+	if err != nil {
+		return err
+	}
+	if !changed {
+		return refused(plumbline.ErrConflict, "The files of %s are those of %s already.", env.Name, plumbline.Short(to))
+	}
+	p, ok := w.forge.(proposer)
+	if !ok || env.Rollback == plumbline.RollbackDirect {
+		return nil
+	}
+	scope := "The whole tree is"
+	if len(dirs) > 0 {
+		scope = "The directories `" + strings.Join(dirs, "`, `") + "` are"
+	}
+	_, err = p.OpenMergeRequest(ctx, plumbline.NewMergeRequest{
+		Source: r.Branch, Target: env.Branch, Title: title, Labels: []string{"plumbline"},
+		Body: fmt.Sprintf("%s put back to commit %s. Plumbline plans it as any other change: read what it would do, since what was destroyed does not come back by it.\n\nAsked for by %s.", scope, to, q.By),
+	})
+	return err
+}
+
+// dirs are the directories that a rollback of an environment is about: all, unless the environment is a part of its branch. Then they are those of its
+// stacks, before and after; what they share with others stays.
+func (w *Watcher) dirs(ctx context.Context, env plumbline.Environment, commits ...string) ([]string, error) {
+	if len(env.Include) == 0 && len(env.Exclude) == 0 {
+		return nil, nil
+	}
+	var out []string
+	for _, c := range commits {
+		layout, err := w.git.Layout(ctx, c)
+		if err != nil {
+			return nil, err
+		}
+		for _, s := range layout.Stacks {
+			if env.Contains(s.Dir) {
+				out = append(out, s.Dir)
+			}
+		}
+	}
+	if len(out) == 0 {
+		return nil, refused(plumbline.ErrConflict, "%s has no stacks.", env.Name)
+	}
+	slices.Sort(out)
+	return slices.Compact(out), nil
+}
