@@ -348,13 +348,9 @@ func (b *body) kind() string {
 // be a promise that is not kept.
 var later = map[string][]string{
 	"":            {"notify"},
-	"auth":        {"oidc"},
-	"role":        {"groups"},
 	"server":      {"artifacts"},
 	"providers":   {"allow"},
-	"proposals":   {"signed"},
-	"environment": {"promotes_to", "window", "freeze", "aws", "sops", "checks", "notify"},
-	"approval":    {"from", "not", "carry"},
+	"environment": {"aws", "sops", "notify"},
 	"drift":       {"remediate", "apply_only", "ignore"},
 	"functions":   {"aws_secret", "aws_ssm"},
 }

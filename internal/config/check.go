@@ -105,7 +105,7 @@ func badSchedule(s string) string {
 		return "is empty; write for example \"0 */6 * * *\""
 	// Also before the parser sees it: robfig/cron v3.0.1 panics on "TZ=" alone.
 	case strings.HasPrefix(s, "TZ=") || strings.HasPrefix(s, "CRON_TZ="):
-		return "has a timezone in it; write only the schedule here, and for drift timezone = \"…\" beside it"
+		return "has a timezone in it; write only the schedule here, and for drift and windows timezone = \"…\" beside it"
 	case strings.HasPrefix(s, "@every "):
 		d, err := time.ParseDuration(strings.TrimSpace(strings.TrimPrefix(s, "@every ")))
 		switch {

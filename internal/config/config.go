@@ -25,13 +25,14 @@ type Config struct {
 	Forges       []Forge
 	Repositories []plumbline.Repository
 	Access       plumbline.Access
+	OIDC         *OIDC    // nil: nobody signs in but by this machine's token
 	Secrets      []string `json:"-"` // every secret value that was met, the longest first, for masking
 	Files        []string // the configuration files that were read, sorted
 }
 
 // Server is how this node of the daemon runs.
 type Server struct {
-	Listen            string // host:port on loopback
+	Listen            string // host:port, on loopback unless there is a sign-in
 	PublicURL         string // absolute, without a slash at the end; "" when it is not set and the port is 0
 	DataDir           string
 	Database          string // "sqlite:PATH" or a postgres:// URL, which may hold a password
@@ -167,6 +168,7 @@ func Load(path string) (*Config, error) {
 	return Parse(files, System{
 		Getenv:   os.LookupEnv,
 		ReadFile: os.ReadFile,
+		Stat:     os.Stat,
 		Dir:      dir,
 		CPUs:     runtime.NumCPU(),
 		Hostname: host,
@@ -196,6 +198,7 @@ func inDirectory(dir string) ([]string, error) {
 type System struct {
 	Getenv   func(name string) (value string, set bool) // nil: no variable is set
 	ReadFile func(path string) ([]byte, error)          // for file(); nil: there are no files
+	Stat     func(path string) (fs.FileInfo, error)     // for directories of policies; nil: there are none
 	Dir      string                                     // where relative names of configuration files start; "": they are left relative
 	CPUs     int                                        // default number of workers
 	Hostname string                                     // default name of the node
@@ -209,6 +212,11 @@ func Parse(files map[string][]byte, sys System) (*Config, error) {
 	if sys.ReadFile == nil {
 		sys.ReadFile = func(name string) ([]byte, error) {
 			return nil, &fs.PathError{Op: "open", Path: name, Err: fs.ErrNotExist}
+		}
+	}
+	if sys.Stat == nil {
+		sys.Stat = func(name string) (fs.FileInfo, error) {
+			return nil, &fs.PathError{Op: "stat", Path: name, Err: fs.ErrNotExist}
 		}
 	}
 	r := newReader(files, sys)

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/fstest"
 
 	"github.com/rogpeppe/go-internal/txtar"
 
@@ -46,9 +47,9 @@ func archives(t testing.TB, pattern string) []archive {
 	return out
 }
 
-func open(path string, ar *txtar.Archive) archive {
-	a := archive{path: path, txtar: ar, files: map[string][]byte{}}
-	environ, others := map[string]string{}, map[string][]byte{}
+func open(file string, ar *txtar.Archive) archive {
+	a := archive{path: file, txtar: ar, files: map[string][]byte{}}
+	environ, others := map[string]string{}, fstest.MapFS{}
 	for _, f := range ar.Files {
 		switch {
 		case f.Name == "want":
@@ -61,7 +62,7 @@ func open(path string, ar *txtar.Archive) archive {
 		case strings.HasSuffix(f.Name, ".hcl"):
 			a.files[f.Name] = f.Data
 		default:
-			others[filepath.Join("/etc/plumbline", f.Name)] = f.Data
+			others[path("/etc/plumbline/"+f.Name)] = &fstest.MapFile{Data: f.Data}
 		}
 	}
 	a.sys = config.System{
@@ -72,15 +73,14 @@ func open(path string, ar *txtar.Archive) archive {
 			v, ok := environ[name]
 			return v, ok
 		},
-		ReadFile: func(name string) ([]byte, error) {
-			if b, ok := others[name]; ok {
-				return b, nil
-			}
-			return nil, &fs.PathError{Op: "open", Path: name, Err: fs.ErrNotExist}
-		},
+		ReadFile: func(name string) ([]byte, error) { return others.ReadFile(path(name)) },
+		Stat:     func(name string) (fs.FileInfo, error) { return others.Stat(path(name)) },
 	}
 	return a
 }
+
+// path is an absolute one as fs.FS names it.
+func path(name string) string { return strings.TrimPrefix(filepath.Clean(name), "/") }
 
 // golden compares with the archive's want, or rewrites it.
 func (a archive) golden(t *testing.T, got string) {

@@ -24,6 +24,11 @@ type reader struct {
 	declared    map[string]hcl.Range        // `forge "corp"` and the like → where
 	secrets     map[string]bool
 	grants      grants
+	claimed     map[string]owner // names of people, folded
+	member      []string         // groups in which user blocks put people
+	open        text             // listen, where others than this machine can come
+	public      text             // public_url
+	signIn      hcl.Range        // the header of oidc
 	problems    []Problem
 }
 
@@ -36,6 +41,7 @@ func newReader(files map[string][]byte, sys System) *reader {
 		hidden:      map[string]int{},
 		declared:    map[string]hcl.Range{},
 		secrets:     map[string]bool{},
+		claimed:     map[string]owner{},
 	}
 	names := make([]string, 0, len(files))
 	for name := range files {
@@ -229,16 +235,17 @@ func (r *reader) read() *Config {
 		}
 		for _, b := range top.each("auth") {
 			if r.declare("auth", b.at, "merge the two") {
-				cfg.Access = r.access(b)
+				cfg.Access, cfg.OIDC = r.access(b)
 			}
 		}
 		repositories = append(repositories, top.each("repository", "NAME")...)
 		top.done()
 	}
-	// A forge may be declared in a later file.
+	// Forges and auth may stand in a later file.
 	for _, b := range repositories {
 		cfg.Repositories = append(cfg.Repositories, r.repository(b, cfg))
 	}
 	r.granted(cfg)
+	r.reached(cfg)
 	return cfg
 }

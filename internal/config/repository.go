@@ -1,12 +1,13 @@
 package config
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"path"
 	"regexp"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/plumbline/plumbline/internal/plumbline"
 )
@@ -30,11 +31,13 @@ func (r *reader) repository(b *body, cfg *Config) plumbline.Repository {
 	if p := b.one("proposals"); p != nil {
 		repo.Proposals.Drafts = p.boolean("drafts", true)
 		repo.Proposals.Forks = p.boolean("forks", false)
+		repo.Proposals.Signed = p.boolean("signed", false)
 		p.done()
 	}
+	f, found := cfg.Forge(forge.value)
 	environments := b.each("environment", "NAME")
 	for _, e := range environments {
-		repo.Environments = append(repo.Environments, r.environment(e, name))
+		repo.Environments = append(repo.Environments, r.environment(e, name, f, cfg.Access))
 	}
 	b.done()
 
@@ -42,7 +45,15 @@ func (r *reader) repository(b *body, cfg *Config) plumbline.Repository {
 		r.problem(b.at, "%s has no environment, so nothing of it would be watched; add environment \"production\" { … }", b.what)
 	}
 	r.sameStacks(environments, repo.Environments)
-	if f, found := cfg.Forge(forge.value); found {
+	r.promotions(environments, repo.Environments)
+	if repo.Proposals.Signed {
+		for i, e := range repo.Environments {
+			if e.Signed.Commits == plumbline.SignedNone {
+				r.problem(environments[i].at, "%s has no signed block, whose keys signed = true in proposals goes by; add signed { keys = [file(\"keys/alice.pub\")] }", environments[i].what)
+			}
+		}
+	}
+	if found {
 		r.project(b, f, project)
 	} else if forge.ok && !r.broken {
 		r.problem(forge.at, "forge %s of %s is not declared; %s", forge, b.what, undeclared(forge, cfg))
@@ -115,7 +126,7 @@ func hasControl(s string) bool {
 	return strings.ContainsFunc(s, func(c rune) bool { return c < ' ' || c == 0x7f })
 }
 
-func (r *reader) environment(b *body, repository string) plumbline.Environment {
+func (r *reader) environment(b *body, repository string, f Forge, access plumbline.Access) plumbline.Environment {
 	name := r.name(b, "an environment")
 	r.declare(fmt.Sprintf("environment %q of repository %q", name, repository), b.label, "give one another name")
 	branch := b.required("branch", `"main"`)
@@ -129,6 +140,9 @@ func (r *reader) environment(b *body, repository string) plumbline.Environment {
 		Apply:      plumbline.ApplyMode(b.oneOf("apply", apply, string(plumbline.ApplyApproval), string(plumbline.ApplyAutomatic), string(plumbline.ApplyNever))),
 		Order:      b.number("order", 0, 0, maxOrder),
 		Approval:   plumbline.ApprovalRule{Count: 1},
+		PromotesTo: b.text("promotes_to").value,
+		Checks:     r.checks(b),
+		Policies:   r.policies(b),
 		Vars:       r.variables(b, "vars"),
 		Backend:    r.backend(b),
 		Env:        r.envVars(b),
@@ -139,10 +153,24 @@ func (r *reader) environment(b *body, repository string) plumbline.Environment {
 		}
 	}
 	if a := b.one("approval"); a != nil {
-		env.Approval = r.approval(a)
+		env.Approval = r.approval(a, env.Key(), f, access)
 		if env.Apply == plumbline.ApplyNever {
 			r.problem(a.at, "approval in %s has no effect: with apply = \"never\" there is nothing to agree to; take it out", b.what)
 		}
+	}
+	for _, w := range b.each("window", "NAME") {
+		r.once(w, name, repository)
+		env.Calendar.Windows = append(env.Calendar.Windows, r.window(w))
+	}
+	for _, f := range b.each("freeze", "NAME") {
+		r.once(f, name, repository)
+		env.Calendar.Freezes = append(env.Calendar.Freezes, r.freeze(f))
+	}
+	if env.Apply == plumbline.ApplyNever && len(env.Calendar.Windows)+len(env.Calendar.Freezes) > 0 {
+		r.problem(b.place("apply"), "windows and freezes in %s have no effect: with apply = \"never\" there is nothing to keep back; take them out", b.what)
+	}
+	if s := b.one("signed"); s != nil {
+		env.Signed = r.signed(s)
 	}
 	if d := b.one("drift"); d != nil {
 		env.Drift = r.drift(d)
@@ -168,40 +196,15 @@ func (r *reader) globs(b *body, name string) []string {
 	return out
 }
 
-func (r *reader) approval(b *body) plumbline.ApprovalRule {
-	rule := plumbline.ApprovalRule{Count: b.number("count", 1, 0, 1000)}
-	switch at := b.place("count"); {
-	case rule.Count == 0:
-		r.problem(at, "count in %s is 0; to apply without asking, write apply = \"automatic\" instead", b.what)
-	case rule.Count > 1:
-		r.problem(at, "count in %s is more than 1, which is not supported by this version of Plumbline: it cannot tell several people apart, as it has no sign-in yet; write count = 1", b.what)
-	}
-	if t := b.text("expires"); t.ok {
-		d, err := time.ParseDuration(t.value)
-		switch {
-		case err != nil:
-			r.problem(t.at, "expires %s in %s is not a duration; write hours, minutes and seconds: \"36h\", \"1h30m\"", t, b.what)
-		case d < time.Minute:
-			r.problem(t.at, "expires %s in %s is too short for a person; the least is \"1m\", and without it an approval does not expire", t, b.what)
-		}
-		rule.Expires = d
-	}
-	b.done()
-	return rule
-}
-
 func (r *reader) drift(b *body) plumbline.DriftPolicy {
 	schedule := b.required("schedule", `"0 */6 * * *"`)
 	zone := b.text("timezone")
 	if schedule.ok {
 		r.schedule("schedule", schedule)
 	}
-	if zone.ok {
-		if _, err := time.LoadLocation(zone.value); err != nil || zone.value == "" || zone.value == "Local" {
-			r.problem(zone.at, "timezone %s in %s is not known; write a name of the IANA database: \"Europe/London\", \"UTC\"", zone, b.what)
-		} else if strings.HasPrefix(schedule.value, "@every") {
-			r.problem(zone.at, "timezone in %s has no effect on %s, which counts from the start; take it out", b.what, schedule)
-		}
+	_ = r.zone(b, zone)
+	if zone.ok && strings.HasPrefix(schedule.value, "@every") {
+		r.problem(zone.at, "timezone in %s has no effect on %s, which counts from the start; take it out", b.what, schedule)
 	}
 	b.done()
 	return plumbline.DriftPolicy{Schedule: schedule.value, Timezone: zone.value}
@@ -226,4 +229,98 @@ func sameSet(a, b []string) bool {
 	slices.Sort(a)
 	slices.Sort(b)
 	return slices.Equal(slices.Compact(a), slices.Compact(b))
+}
+
+// promotions checks that each environment is promoted to another one, and that no change comes back to where it was.
+func (r *reader) promotions(blocks []*body, envs []plumbline.Environment) {
+	index := map[string]int{}
+	var names []string
+	for i, e := range envs {
+		if _, twice := index[e.Name]; !twice {
+			index[e.Name] = i
+		}
+		names = append(names, e.Name)
+	}
+	next := map[int]int{}
+	for i, b := range blocks {
+		t := b.text("promotes_to")
+		to, ok := index[t.value]
+		switch near := nearest(t.value, names); {
+		case !t.ok:
+		case ok && to == i:
+			r.problem(t.at, "promotes_to in %s names itself; name another environment, or take it out", b.what)
+		case !ok && near != "" && !t.secret:
+			r.problem(t.at, "promotes_to in %s names %s, which is no environment of this repository; did you mean %q?", b.what, t, near)
+		case !ok:
+			r.problem(t.at, "promotes_to in %s names %s, which is no environment of this repository; there are %s", b.what, t, strings.Join(names, ", "))
+		case envs[to].Branch == envs[i].Branch:
+			r.problem(t.at, "promotes_to in %s names an environment of the same branch, which has each change already; take it out", b.what)
+		default:
+			next[i] = to
+		}
+	}
+	met := map[int]bool{}
+	for i := range envs {
+		var way []int
+		for at, ok := i, true; ok && !met[at]; at, ok = next[at] {
+			met[at] = true
+			way = append(way, at)
+			again := slices.Index(way, next[at])
+			if _, on := next[at]; !on || again < 0 {
+				continue
+			}
+			var circle []string
+			for _, j := range way[again:] {
+				circle = append(circle, names[j])
+			}
+			r.problem(blocks[at].place("promotes_to"), "promotes_to in %s closes a circle: %s → %s; take one of them out", blocks[at].what, strings.Join(circle, " → "), circle[0])
+		}
+	}
+}
+
+// checks reads which checks a proposal goes through beside its plan.
+func (r *reader) checks(b *body) []plumbline.CheckName {
+	known := []string{string(plumbline.CheckFmt), string(plumbline.CheckValidate), string(plumbline.CheckTest)}
+	var out []plumbline.CheckName
+	for _, t := range b.texts("checks") {
+		near := nearest(t.value, known)
+		switch name := plumbline.CheckName(t.value); {
+		case name == plumbline.CheckPolicy || t.value == "policies":
+			r.problem(t.at, "checks in %s has %s; policies are checked with every plan once their directories are named: policies = [\"policies\"]", b.what, t)
+		case !slices.Contains(known, t.value) && near != "" && !t.secret:
+			r.problem(t.at, "checks in %s has %s, which is no check; did you mean %q?", b.what, t, near)
+		case !slices.Contains(known, t.value):
+			r.problem(t.at, "checks in %s has %s, which is no check; there are %s", b.what, t, strings.Join(known, ", "))
+		case slices.Contains(out, name):
+			r.problem(t.at, "checks in %s has %s twice; keep one", b.what, t)
+		default:
+			out = append(out, name)
+		}
+	}
+	return out
+}
+
+// policies reads directories, which must be there: of a policy that cannot be found nobody would notice that it is not kept.
+func (r *reader) policies(b *body) []string {
+	var out []string
+	for _, t := range b.texts("policies") {
+		dir := r.path(t.at.Filename, t.value)
+		shown := text{value: dir, secret: t.secret}
+		info, err := r.sys.Stat(dir)
+		switch {
+		case t.value == "":
+			r.problem(t.at, "policies in %s has \"\"; name a directory: policies = [\"policies\"]", b.what)
+		case errors.Is(err, fs.ErrNotExist):
+			r.problem(t.at, "policies in %s names %s, which is not there; name a directory with *.rego files, from where this file is", b.what, shown)
+		case err != nil:
+			r.problem(t.at, "policies in %s names %s, which cannot be looked at by Plumbline's user", b.what, shown)
+		case !info.IsDir():
+			r.problem(t.at, "policies in %s names %s, which is a file; name the directory that it is in", b.what, shown)
+		case slices.Contains(out, dir):
+			r.problem(t.at, "policies in %s names %s twice; keep one", b.what, shown)
+		default:
+			out = append(out, dir)
+		}
+	}
+	return out
 }

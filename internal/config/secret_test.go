@@ -20,6 +20,12 @@ var whole = map[string]string{
 	"proposals":   "repository \"infra\" {\n  proposals {\n    %s\n  }\n}\n",
 	"environment": "repository \"infra\" {\n  environment \"e\" {\n    %s\n  }\n}\n",
 	"approval":    "repository \"infra\" {\n  environment \"e\" {\n    approval {\n      %s\n    }\n  }\n}\n",
+	"oidc":        "auth {\n  oidc {\n    %s\n  }\n}\n",
+	"role":        "auth {\n  role \"approver\" {\n    %s\n  }\n}\n",
+	"user":        "auth {\n  user \"alice\" {\n    %s\n  }\n}\n",
+	"window":      "repository \"infra\" {\n  environment \"e\" {\n    window \"w\" {\n      %s\n    }\n  }\n}\n",
+	"freeze":      "repository \"infra\" {\n  environment \"e\" {\n    freeze \"f\" {\n      %s\n    }\n  }\n}\n",
+	"signed":      "repository \"infra\" {\n  environment \"e\" {\n    signed {\n      %s\n    }\n  }\n}\n",
 	"drift":       "repository \"infra\" {\n  environment \"e\" {\n    drift {\n      %s\n    }\n  }\n}\n",
 }
 
@@ -30,9 +36,15 @@ var settings = map[string][]string{
 	"gitea":       {"url", "token", "username", "password", "ssh_key", "known_hosts", "notes"},
 	"git":         {"url", "token", "username", "password", "ssh_key", "known_hosts", "notes"},
 	"repository":  {"forge", "project", "poll"},
-	"proposals":   {"drafts", "forks"},
-	"environment": {"branch", "include", "exclude", "apply", "order", "vars", "backend", "env"},
-	"approval":    {"count", "expires"},
+	"proposals":   {"drafts", "forks", "signed"},
+	"environment": {"branch", "include", "exclude", "apply", "order", "promotes_to", "checks", "policies", "vars", "backend", "env"},
+	"approval":    {"count", "from", "not", "expires", "carry", "forge", "scope"},
+	"oidc":        {"issuer", "client_id", "client_secret", "scopes", "groups_claim", "name_claim", "redirect_url"},
+	"role":        {"users", "groups", "environments"},
+	"user":        {"also", "groups"},
+	"window":      {"allow", "for", "timezone"},
+	"freeze":      {"from", "until", "reason", "timezone"},
+	"signed":      {"commits", "keys"},
 	"drift":       {"schedule", "timezone"},
 }
 
@@ -40,7 +52,8 @@ var settings = map[string][]string{
 // The secrets are also shorter than what is masked by value, so that a message that quotes one is found.
 func TestNoSecretInDiagnostics(t *testing.T) {
 	secrets := []string{"Zq9", "Zq9 hunter2", "-Zq9", "https://user:Zq9@host/x?Zq9=1#Zq9", "user:Zq9@host", "postgres://u:Zq9@/db?password=Zq9", "0 99 Zq9 * *",
-		`{"Zq9 Zq9":"Zq9"}`, `["Zq9","Zq9 *["]`, "/Zq9", "../Zq9", "Zq9[", "-----BEGIN Zq9\n", "@Zq9", "@every Zq9", "{Zq9}", " Zq9\n", "sqlite:Zq9", "file://Zq9", "aws-kms://Zq9"}
+		`{"Zq9 Zq9":"Zq9"}`, `["Zq9","Zq9 *["]`, "/Zq9", "../Zq9", "Zq9[", "-----BEGIN Zq9\n", "@Zq9", "@every Zq9", "{Zq9}", " Zq9\n", "sqlite:Zq9", "file://Zq9", "aws-kms://Zq9",
+		"http://Zq9", "group:Zq9", "user:Zq9/x", "role:Zq9", "Zq9:x", "Zq9/Zq9", "Zq9.pub", "ssh-Zq9", "-----BEGIN PGP PUBLIC KEY BLOCK-----\nZq9"}
 	expressions := []string{`env("S")`, `"x ${env("S")}"`, `[env("S")]`, `{ (env("S")) = 1 }`, `{ x = env("S") }`, `{ "a b" = env("S") }`, `{ TF_LOG = env("S") }`,
 		`tonumber(env("S"))`, `tobool(env("S"))`, `jsondecode(env("S"))`, `regex(env("S"), "a")`, `regex("a", env("S"))`, `file(env("S"))`, `env(env("S"))`, `format("%d", env("S"))`, `format(env("S"), 1)`,
 		`{}[env("S")]`, `lookup({}, env("S"))`, `env("S") + 1`, `env("S") ? 1 : 2`, `env("S").x`, `[for x in env("S") : x]`, `{ for x in [env("S"), env("S")] : x => 1 }`, `upper(env("S"), 1)`,
@@ -100,6 +113,10 @@ func TestNoLiteralSecretInSource(t *testing.T) {
 		"server {\n  encryption = \"aws-kms://u:Zq9@host\"\n}\n",
 		"repository \"r\" {\n  project = \"https://u:Zq9@host\"\n}\n",
 		"server {\n  artifacts = \"https://u:Zq9@host\"\n}\n",
+		"auth {\n  oidc {\n    client_secret = \"Zq9\"\n    client_secret = \"Zq9\"\n  }\n}\n",
+		"auth {\n  oidc {\n    issuer = \"https://u:Zq9@host\"\n  }\n}\n",
+		"repository \"r\" {\n  environment \"e\" {\n    signed {\n      keys = [\"-----BEGIN OPENSSH PRIVATE KEY-----\\nZq9\"]\n    }\n  }\n}\n",
+		"repository \"r\" {\n  environment \"e\" {\n    signed {\n      keys = [<<K\n-----BEGIN OPENSSH PRIVATE KEY-----\nZq9\nK\n      ]\n    }\n  }\n}\n",
 		"auth {\n  client_secret = \"Zq9\"\n}\nforge \"gitea\" \"c\" {\n  webhook_secret = \"Zq9\"\n}\n",
 		"repository \"r\" {\n  environment \"e\" {\n    vars = { \"a b\" = 1, db_password = \"Zq9\" }\n  }\n}\n",
 	} {
@@ -116,6 +133,13 @@ func TestNoLiteralSecretInSource(t *testing.T) {
 func TestConfigPrintsNoSecret(t *testing.T) {
 	src := `
 server { database = "postgres://u:planted%40dsn@db/plumbline?sslpassword=planted-ssl" }
+auth {
+  oidc {
+    issuer        = "http://localhost"
+    client_id     = "c"
+    client_secret = "planted-client"
+  }
+}
 forge "gitea" "c" {
   url   = "https://gitea.example.com"
   token = "planted-literal"
@@ -140,14 +164,14 @@ repository "r" {
 	if err != nil {
 		t.Fatal(err)
 	}
-	printed := []string{string(b), fmt.Sprint(cfg.Server), fmt.Sprintf("%+v", cfg.Server), fmt.Sprintf("%+v", cfg.Forges), fmt.Sprintf("%#v", cfg.Forges)}
+	printed := []string{string(b), fmt.Sprint(cfg.Server), fmt.Sprintf("%+v", cfg.Server), fmt.Sprintf("%+v", cfg.Forges), fmt.Sprintf("%#v", cfg.Forges), fmt.Sprintf("%+v", cfg.OIDC), fmt.Sprintf("%#v", cfg.OIDC)}
 	for _, s := range printed {
 		if strings.Contains(s, "planted") {
 			t.Errorf("a secret in %s", s)
 		}
 	}
 	all := strings.Join(cfg.Secrets, " | ")
-	for _, want := range []string{"planted%40dsn", "planted@dsn", "planted-ssl", "planted-literal", "planted-env", "x-planted-env"} {
+	for _, want := range []string{"planted%40dsn", "planted@dsn", "planted-ssl", "planted-literal", "planted-client", "planted-env", "x-planted-env"} {
 		if !strings.Contains(" | "+all+" | ", " | "+want+" | ") {
 			t.Errorf("%q is not among the secrets %q", want, all)
 		}

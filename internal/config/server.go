@@ -14,7 +14,7 @@ import (
 func (r *reader) server(b *body) Server {
 	s := Server{
 		Listen:    r.listen(b.text("listen")),
-		PublicURL: r.publicURL(b.text("public_url")),
+		PublicURL: r.publicURL(b),
 		DataDir:   defaultDataDir,
 		Workers:   b.number("workers", max(r.sys.CPUs, 1), 1, maxWorkers),
 	}
@@ -74,8 +74,7 @@ func (r *reader) listen(t text) string {
 		return defaultListen
 	}
 	if !loopback(host) {
-		r.problem(t.at, "listen %s is open to others, and this version of Plumbline has no sign-in yet; write listen = \"127.0.0.1:%s\" and let a proxy with a sign-in stand in front", t, port)
-		return defaultListen
+		r.open = t
 	}
 	return t.value
 }
@@ -89,7 +88,9 @@ func loopback(host string) bool {
 	return err == nil && ip.IsLoopback()
 }
 
-func (r *reader) publicURL(t text) string {
+func (r *reader) publicURL(b *body) string {
+	t := b.text("public_url")
+	r.public = t
 	if !t.ok {
 		return ""
 	}
