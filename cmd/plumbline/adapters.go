@@ -8,6 +8,7 @@ import (
 	"io"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/plumbline/plumbline/internal/artifact"
 	"github.com/plumbline/plumbline/internal/discover"
@@ -61,6 +62,30 @@ func (r repoGit) Layout(ctx context.Context, treeish string) (plumbline.Layout, 
 		}
 	}
 	return l, nil
+}
+
+// Unsigned tells which commits do not carry a signature by one of the keys, now.
+func (r repoGit) Unsigned(ctx context.Context, base, head string, keys map[string]string, mergeOnly bool) ([]plumbline.Unsigned, error) {
+	parsed, err := git.ParseKeys(keys)
+	if err != nil {
+		return nil, err
+	}
+	list, err := r.Verify(ctx, base, head, parsed, mergeOnly, time.Now())
+	var out []plumbline.Unsigned
+	for _, u := range list {
+		out = append(out, plumbline.Unsigned{Commit: u.Commit, Author: u.Author, Why: u.Reason})
+	}
+	return out, err
+}
+
+// author is who commits that Plumbline makes are by.
+const author = "Plumbline <plumbline@noreply.invalid>"
+
+// Restore pushes a commit that puts files back.
+func (r repoGit) Restore(ctx context.Context, p plumbline.Restoration) (commit string, changed bool, err error) {
+	return r.PushRestore(ctx, git.Restore{
+		Onto: p.Onto, To: p.To, Dirs: p.Dirs, Ref: "refs/heads/" + p.Branch, Expect: p.Expect, Message: p.Message, Author: author, When: p.When,
+	})
 }
 
 // source lays out what a run plans: for a proposal the merge of its head into the target, else its commit.

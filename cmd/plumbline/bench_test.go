@@ -333,7 +333,7 @@ func BenchmarkIdlePolls(b *testing.B) {
 	}))
 	defer server.Close()
 	dir := b.TempDir()
-	ledger, err := store.Open(ctx, "sqlite:"+filepath.Join(dir, "plumbline.db"))
+	ledger, err := store.Open(ctx, store.Config{DSN: "sqlite:" + filepath.Join(dir, "plumbline.db"), AuditKey: make([]byte, 32)})
 	if err != nil {
 		b.Fatal(err)
 	}

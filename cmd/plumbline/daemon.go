@@ -86,7 +86,11 @@ func build(ctx context.Context, cfg *config.Config, log *zap.Logger) (d *daemon,
 	if d.dir, err = artifact.OpenDir(artifact.DirConfig{Path: filepath.Join(data, "artifacts"), Key: key}); err != nil {
 		return d, err
 	}
-	if d.store, err = store.Open(ctx, cfg.Server.Database); err != nil {
+	auditKey, err := hkdf.Key(sha256.New, key[:], nil, "plumbline audit 1", 32)
+	if err != nil {
+		return d, err
+	}
+	if d.store, err = store.Open(ctx, store.Config{DSN: cfg.Server.Database, AuditKey: auditKey, Log: log.Named("store")}); err != nil {
 		return d, err
 	}
 	digestKey, err := hkdf.Key(sha256.New, key[:], nil, "plumbline digest 1", 32)
@@ -126,8 +130,11 @@ func build(ctx context.Context, cfg *config.Config, log *zap.Logger) (d *daemon,
 	d.worker = worker.New(worker.Config{
 		Name: cfg.Server.Node, Queue: d.store, Engine: host, Blobs: d.dir, Slots: cfg.Server.Workers, Log: log.Named("worker"),
 		Source:   source{repos: d.repos, store: d.store, envs: d.environment},
-		Settings: d.settings,
+		Settings: d.settings, Rules: d.rules,
 	})
+	if err := d.adapt(ctx); err != nil {
+		return d, err
+	}
 	d.loops = append(d.loops, d.expiry(), d.sweep())
 	if d.ln, err = (&net.ListenConfig{}).Listen(ctx, "tcp", cfg.Server.Listen); err != nil {
 		return d, fmt.Errorf("server.listen: %w", err)
@@ -215,16 +222,85 @@ func (d *daemon) environment(s plumbline.StackRef) (plumbline.Environment, bool)
 	return repo.Environment(s.Environment)
 }
 
-func (d *daemon) settings(s plumbline.StackRef, spec plumbline.StackSpec) (worker.Settings, error) {
+func (d *daemon) settings(ctx context.Context, run plumbline.Run) (worker.Settings, error) {
+	s := run.Stack
 	env, ok := d.environment(s)
 	if !ok {
 		return worker.Settings{}, fmt.Errorf("%s is not in the configuration any more: %w", s, plumbline.ErrInvalid)
 	}
 	engine := plumbline.EngineRef{Name: d.cfg.Terraform.Engine, Constraint: d.cfg.Terraform.Version}
-	if spec.Version != "" {
-		engine.Constraint = spec.Version
+	if run.Spec.Version != "" {
+		engine.Constraint = run.Spec.Version
 	}
-	return worker.Settings{Engine: engine, Vars: env.Vars, Backend: env.Backend, Env: env.Env}, nil
+	out := worker.Settings{Engine: engine, Vars: env.Vars, Backend: env.Backend, Env: env.Env, Checks: env.Checks, Policies: env.Policies}
+	if len(env.Policies) == 0 {
+		return out, nil
+	}
+	var err error
+	out.Facts, err = d.facts(ctx, env, run)
+	return out, err
+}
+
+// facts is what policies know of a run.
+func (d *daemon) facts(ctx context.Context, env plumbline.Environment, run plumbline.Run) (plumbline.Facts, error) {
+	f := plumbline.Facts{
+		Kind: run.Kind, Repository: run.Stack.Repository, Environment: env.Name, Stack: run.Stack.Name, Directory: run.Spec.Dir, Branch: env.Branch,
+		Commit: run.Commit, MergeRequest: run.MR, Authors: run.Authors, By: run.By, Time: run.Started.UTC(),
+	}
+	items, err := d.store.DriftItems(ctx, plumbline.DriftFilter{Repository: run.Stack.Repository, Environment: env.Name, Stack: run.Stack.Name})
+	if err != nil {
+		return f, err
+	}
+	f.Drift = len(items)
+	if run.MR == "" {
+		return f, nil
+	}
+	mr, err := d.store.MergeRequest(ctx, run.Stack.Repository, run.MR)
+	if err != nil {
+		return f, err
+	}
+	f.Labels = mr.Labels
+	return f, nil
+}
+
+// rules are those in force for a stack.
+func (d *daemon) rules(s plumbline.StackRef) (plumbline.Environment, plumbline.Access, bool) {
+	env, ok := d.environment(s)
+	return env, d.cfg.Access, ok
+}
+
+// adapt puts everything that is under way under the rules of this configuration, before anything more is applied.
+func (d *daemon) adapt(ctx context.Context) error {
+	errSame := errors.New("the same rules")
+	for _, repo := range d.cfg.Repositories {
+		runs, err := d.store.Runs(ctx, plumbline.RunFilter{
+			Repository: repo.Name, Limit: 100_000,
+			States: []plumbline.State{plumbline.StateQueued, plumbline.StatePlanning, plumbline.StateAwaiting, plumbline.StateApproved},
+		})
+		if err != nil {
+			return err
+		}
+		for _, run := range runs {
+			env, ok := repo.Environment(run.Stack.Environment)
+			if !ok {
+				continue // it has nowhere to be applied to: its next step fails
+			}
+			after, err := d.store.Update(ctx, run.ID, time.Now(), func(r *plumbline.Run, now time.Time) error {
+				if !r.Adapt(env, d.cfg.Access, now) {
+					return errSame
+				}
+				return nil
+			})
+			switch {
+			case errors.Is(err, errSame):
+			case err != nil:
+				return fmt.Errorf("put run %s under the rules of this configuration: %w", run.ID, err)
+			case after.State != run.State:
+				d.log.Warn("the rules have changed", zap.Stringer("run", run.ID), zap.String("stack", run.Stack.String()), zap.String("state", string(after.State)))
+			}
+		}
+	}
+	return nil
 }
 
 // expiry finds leases, plans and approvals whose time is over. A lease is good for more than two missed heartbeats; an apply is

@@ -45,7 +45,7 @@ var empty = sync.OnceValues(func() (b []byte, err error) {
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	path := filepath.Join(dir, "plumbline.db")
-	s, err := store.Open(context.Background(), "sqlite:"+path)
+	s, err := store.Open(context.Background(), store.Config{DSN: "sqlite:" + path, AuditKey: make([]byte, 32)})
 	if err != nil {
 		return nil, err
 	}
@@ -65,7 +65,7 @@ func newRig(t *testing.T) *rig {
 	if err := os.WriteFile(path, db, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	s, err := store.Open(t.Context(), "sqlite:"+path)
+	s, err := store.Open(t.Context(), store.Config{DSN: "sqlite:" + path, AuditKey: make([]byte, 32)})
 	if err != nil {
 		t.Fatal(err)
 	}

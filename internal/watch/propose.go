@@ -170,26 +170,23 @@ func (w *Watcher) rollback(ctx context.Context, q plumbline.Request, env plumbli
 	title := fmt.Sprintf("Roll back %s to %s", env.Name, plumbline.Short(to))
 	message := fmt.Sprintf("%s\n\nThe files are those of %s again. Asked for by %s.\n", title, to, q.By)
 	r := plumbline.Restoration{Onto: head, To: to, Dirs: dirs, Branch: env.Branch, Expect: head, Message: message, When: q.At}
-	if env.Rollback != plumbline.RollbackDirect {
-		r.Branch = "plumbline/rollback-" + env.Name + "-" + plumbline.Short(to)
-		if _, ok := w.forge.(proposer); !ok {
-			r.Branch = path.Join("propose", env.Branch, "rollback-"+plumbline.Short(to))
-		}
-		r.Expect = refs["refs/heads/"+r.Branch]
-		if r.Expect != "" {
-			if err := w.git.Fetch(ctx, map[string]string{"refs/heads/" + r.Branch: r.Expect}); err != nil {
-				return fmt.Errorf("fetch: %w", err)
-			}
-		}
-	}
-	_, changed, err := w.git.Restore(ctx, r)
-	if err != nil {
-		return err
-	}
-	if !changed {
-		return refused(plumbline.ErrConflict, "The files of %s are those of %s already.", env.Name, plumbline.Short(to))
-	}
 	p, ok := w.forge.(proposer)
+	if env.Rollback != plumbline.RollbackDirect {
+		name := fmt.Sprintf("rollback-%s-%s-to-%s", env.Name, plumbline.Short(head), plumbline.Short(to))
+		r.Branch, r.Expect = "plumbline/"+name, ""
+		if !ok {
+			r.Branch = path.Join("propose", env.Branch, name)
+		}
+	}
+	if refs["refs/heads/"+r.Branch] == "" || r.Expect != "" { // else it was pushed before
+		_, changed, err := w.git.Restore(ctx, r)
+		if err != nil {
+			return err
+		}
+		if !changed {
+			return refused(plumbline.ErrConflict, "The files of %s are those of %s already.", env.Name, plumbline.Short(to))
+		}
+	}
 	if !ok || env.Rollback == plumbline.RollbackDirect {
 		return nil
 	}

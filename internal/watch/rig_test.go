@@ -97,7 +97,7 @@ func bare(t *testing.T) *rig {
 
 func (r *rig) open() *store.Store {
 	r.t.Helper()
-	s, err := store.Open(r.t.Context(), r.dsn)
+	s, err := store.Open(r.t.Context(), store.Config{DSN: r.dsn, AuditKey: make([]byte, 32)})
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -133,6 +133,25 @@ func (m mirror) Layout(ctx context.Context, treeish string) (plumbline.Layout, e
 		return plumbline.Layout{}, err
 	}
 	return discover.Stacks(ctx, fsys, discover.Options{Cache: m.cache})
+}
+
+func (m mirror) Unsigned(ctx context.Context, base, head string, keys map[string]string, mergeOnly bool) ([]plumbline.Unsigned, error) {
+	parsed, err := git.ParseKeys(keys)
+	if err != nil {
+		return nil, err
+	}
+	list, err := m.Verify(ctx, base, head, parsed, mergeOnly, time.Now())
+	var out []plumbline.Unsigned
+	for _, u := range list {
+		out = append(out, plumbline.Unsigned{Commit: u.Commit, Author: u.Author, Why: u.Reason})
+	}
+	return out, err
+}
+
+func (m mirror) Restore(ctx context.Context, r plumbline.Restoration) (string, bool, error) {
+	return m.PushRestore(ctx, git.Restore{
+		Onto: r.Onto, To: r.To, Dirs: r.Dirs, Ref: "refs/heads/" + r.Branch, Expect: r.Expect, Message: r.Message, Author: "Plumbline <plumbline@example.com>", When: r.When,
+	})
 }
 
 // config is that of another node: a mirror and a forge client of its own, the same ledger.
@@ -290,7 +309,9 @@ func (r *rig) plan(id plumbline.RunID, digest string) {
 
 func (r *rig) approve(id plumbline.RunID) {
 	r.t.Helper()
-	r.update(id, func(run *plumbline.Run, now time.Time) error { return run.Approve(plumbline.Person{Name: "ops"}, plumbline.Access{}, digest, now) })
+	r.update(id, func(run *plumbline.Run, now time.Time) error {
+		return run.Approve(plumbline.Person{Name: "ops"}, plumbline.Access{}, digest, now)
+	})
 }
 
 // applying takes a run as far as Terraform is at work.

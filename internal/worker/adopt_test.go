@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"context"
 	"errors"
 	"os"
 	"path/filepath"
@@ -88,7 +89,7 @@ func TestAdoptWithoutSettings(t *testing.T) {
 		id := r.started1(plumbline.PhaseApply, "a")
 		d.crash()
 		r.config = func(c *Config) {
-			c.Settings = func(plumbline.StackRef, plumbline.StackSpec) (Settings, error) { return Settings{}, errors.New("gone") }
+			c.Settings = func(context.Context, plumbline.Run) (Settings, error) { return Settings{}, errors.New("gone") }
 		}
 		d = r.daemon()
 		r.is(id, plumbline.StateApplying)

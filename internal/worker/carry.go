@@ -119,11 +119,18 @@ func (w *Worker) phase(ctx context.Context, run plumbline.Run, job plumbline.Job
 	have, ok := jobIn(job.Dir)
 	adopted := ok && have.Attempt == job.Attempt && have.Phase == job.Phase && have.Claim == job.Claim
 	if !adopted {
-		settings, err := w.c.Settings(run.Stack, run.Spec)
+		settings, err := w.c.Settings(ctx, run)
 		if err != nil {
 			return failed(plumbline.FailConfig, "", err), nil
 		}
 		job.Engine, job.Vars, job.Backend, job.Env = settings.Engine, settings.Vars, settings.Backend, settings.Env
+		job.Policies, job.Facts = settings.Policies, settings.Facts
+		if run.Kind == plumbline.KindProposal {
+			job.Checks = settings.Checks
+		}
+		if run.Kind == plumbline.KindDrift {
+			job.Policies = nil // nothing of it is applied
+		}
 		if failure := w.prepare(me.ctx, run, job); failure != nil && !me.halted() && ctx.Err() == nil {
 			return plumbline.Outcome{Failure: failure}, nil
 		}

@@ -76,7 +76,7 @@ func in(t *testing.T, f func(t *testing.T, r *rig)) {
 	synctest.Test(t, func(t *testing.T) {
 		r := &rig{machine: &machine{t: t, dir: t.TempDir(), procs: map[plumbline.RunID]*process{}}, source: &source{}}
 		var err error
-		if r.store, err = store.Open(t.Context(), "sqlite:"+filepath.Join(t.TempDir(), "plumbline.db")); err != nil {
+		if r.store, err = store.Open(t.Context(), store.Config{DSN: "sqlite:" + filepath.Join(t.TempDir(), "plumbline.db"), AuditKey: make([]byte, 32)}); err != nil {
 			t.Fatal(err)
 		}
 		r.keys = t.TempDir()
@@ -100,7 +100,7 @@ func in(t *testing.T, f func(t *testing.T, r *rig)) {
 func (r *rig) worker() *Worker {
 	c := Config{
 		Name: "node", Queue: &queue1{Queue: r.store}, Source: r.source, Engine: &engine{r.machine, map[plumbline.RunID]int{}, make(chan struct{})}, Blobs: r.blobs,
-		Settings: func(plumbline.StackRef, plumbline.StackSpec) (Settings, error) { return Settings{}, nil },
+		Settings: func(context.Context, plumbline.Run) (Settings, error) { return Settings{}, nil },
 		Lease:    lease,
 	}
 	if r.wrap != nil {
@@ -263,7 +263,9 @@ func (r *rig) update(id plumbline.RunID, rule plumbline.Rule) {
 
 func (r *rig) approve(id plumbline.RunID) {
 	r.t.Helper()
-	r.update(id, func(run *plumbline.Run, now time.Time) error { return run.Approve(plumbline.Person{Name: "ops"}, plumbline.Access{}, run.Plan.Digest, now) })
+	r.update(id, func(run *plumbline.Run, now time.Time) error {
+		return run.Approve(plumbline.Person{Name: "ops"}, plumbline.Access{}, run.Plan.Digest, now)
+	})
 }
 
 func (r *rig) cancel(id plumbline.RunID) {

@@ -136,7 +136,7 @@ func (w *Worker) settle(ctx context.Context, run plumbline.Run, job plumbline.Jo
 		out = failed(plumbline.FailArtifact, again(run), fmt.Errorf("the plan cannot be kept: %w", err))
 		kept.info = nil
 	}
-	rule := finish(run, out, kept.info, kept.errored, w.c.Lease)
+	rule := w.underRules(run, finish(run, out, kept.info, kept.errored, w.c.Lease))
 	if run.Kind == plumbline.KindDrift && out.Plan != nil && out.Failure == nil {
 		err = w.insist(ctx, log, never, func(ctx context.Context) (err error) {
 			done, err = w.c.Queue.FinishDrift(ctx, run.ID, w.c.Now(), rule, out.Differences)
@@ -145,6 +145,21 @@ func (w *Worker) settle(ctx context.Context, run plumbline.Run, job plumbline.Jo
 		return done, err
 	}
 	return w.update(ctx, run.ID, rule, log)
+}
+
+// underRules has a run that ends its plan go on by the rules that are in force by then, which may not be those of the day when it was queued.
+func (w *Worker) underRules(run plumbline.Run, rule plumbline.Rule) plumbline.Rule {
+	if w.c.Rules == nil {
+		return rule
+	}
+	env, access, ok := w.c.Rules(run.Stack)
+	if !ok {
+		return rule
+	}
+	return func(r *plumbline.Run, now time.Time) error {
+		r.Adapt(env, access, now)
+		return rule(r, now)
+	}
 }
 
 // finish is the rule that writes an outcome down. An apply that was declared interrupted meanwhile is taken up again for it: its own result

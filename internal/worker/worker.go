@@ -59,6 +59,10 @@ type Settings struct {
 	Vars    []plumbline.Variable
 	Backend []plumbline.Variable
 	Env     []plumbline.EnvVar
+
+	Checks   []plumbline.CheckName // of proposals
+	Policies []string              // directories
+	Facts    plumbline.Facts       // for the policies
 }
 
 // Config makes a Worker.
@@ -68,7 +72,8 @@ type Config struct {
 	Source   Source
 	Engine   Engine
 	Blobs    Blobs
-	Settings func(plumbline.StackRef, plumbline.StackSpec) (Settings, error)
+	Settings func(ctx context.Context, run plumbline.Run) (Settings, error)
+	Rules    func(plumbline.StackRef) (plumbline.Environment, plumbline.Access, bool) // in force now; false: the environment is not in the configuration any more; nil: a run's own stay
 	Log      *zap.Logger
 	Slots    int              // concurrent Terraform processes; default 1
 	Lease    time.Duration    // default 30 s; renewed every third of it

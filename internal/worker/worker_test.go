@@ -442,8 +442,8 @@ func (b fullBlobs) Put(ctx context.Context, name string, r io.Reader) (int64, st
 func TestSettings(t *testing.T) {
 	in(t, func(t *testing.T, r *rig) {
 		r.config = func(c *Config) {
-			c.Settings = func(s plumbline.StackRef, _ plumbline.StackSpec) (Settings, error) {
-				return Settings{}, fmt.Errorf("%s is not in the configuration any more", s)
+			c.Settings = func(_ context.Context, run plumbline.Run) (Settings, error) {
+				return Settings{}, fmt.Errorf("%s is not in the configuration any more", run.Stack)
 			}
 		}
 		d := r.daemon()
