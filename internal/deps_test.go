@@ -47,6 +47,7 @@ var edges = map[string]map[string]string{
 	"internal/terraform": {
 		"internal/plumbline": "engines, diagnostics",
 	},
+	"internal/policy": {"internal/plumbline": "its result are findings, what it knows of a run are facts"},
 	"internal/runner": {
 		"internal/plumbline": "jobs and outcomes",
 		"internal/redact":    "masks the log where it is written: nothing behind it sees a secret",
