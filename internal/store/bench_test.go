@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/plumbline/plumbline/internal/plumbline"
 	"github.com/plumbline/plumbline/internal/testenv"
@@ -46,10 +47,11 @@ func BenchmarkClaim(b *testing.B) {
 	}
 }
 
-// BenchmarkClaimPassesOver looks for a run behind 9,990 that may not go: their stacks are at work, or they wait for another stack.
+// BenchmarkClaimPassesOver looks for a run behind 9,990 that may not go: their stacks are at work, or they wait for another stack, or for their
+// calendar, or somebody has frozen their environment.
 func BenchmarkClaimPassesOver(b *testing.B) {
 	for _, db := range []string{"sqlite", "postgres"} {
-		for _, why := range []string{"busy", "waiting"} {
+		for _, why := range []string{"busy", "waiting", "closed", "frozen"} {
 			b.Run(db+"/"+why, func(b *testing.B) {
 				dsn := "sqlite:" + filepath.Join(b.TempDir(), "plumbline.db")
 				if db == "postgres" {
@@ -67,13 +69,20 @@ func BenchmarkClaimPassesOver(b *testing.B) {
 					}
 					o.Runs[i] = queued(plumbline.KindDeploy, fmt.Sprintf("stack-%d", i), "c1")
 					o.Runs[i].Deployment = -1
-					if i >= 10 {
+					if why == "waiting" && i >= 10 {
 						o.Runs[i].WaitsFor = []string{fmt.Sprintf("stack-%d", i%10)}
 					}
 				}
 				must[[]plumbline.RunID](b)(s.Observe(b.Context(), o))
 				for range 10 {
 					must[plumbline.Run](b)(s.Claim(b.Context(), "worker-1", t0, lease))
+				}
+				switch why {
+				case "closed":
+					s.sqlExec(b, `UPDATE run SET state = 'approved', priority = 0, opens = $1 WHERE state = 'queued'`, t0.Add(time.Hour).UnixMicro())
+				case "frozen":
+					s.sqlExec(b, `UPDATE run SET state = 'approved', priority = 0 WHERE state = 'queued'`)
+					must[int64](b)(s.Freeze(b.Context(), "infra", "production", plumbline.Freeze{}, plumbline.Person{Name: "ops-b"}, t0))
 				}
 				for b.Loop() {
 					if _, err := s.Claim(b.Context(), "worker-1", t0, lease); !errors.Is(err, plumbline.ErrNotFound) {
@@ -82,5 +91,51 @@ func BenchmarkClaimPassesOver(b *testing.B) {
 				}
 			})
 		}
+	}
+}
+
+// BenchmarkUpdate changes a run as people do, once in a way that the audit log tells of, and once in a way that it does not: the difference is
+// what the log costs.
+func BenchmarkUpdate(b *testing.B) {
+	for _, db := range []string{"sqlite", "postgres"} {
+		for _, told := range []bool{false, true} {
+			b.Run(fmt.Sprintf("%s/audit=%t", db, told), func(b *testing.B) {
+				dsn := "sqlite:" + filepath.Join(b.TempDir(), "plumbline.db")
+				if db == "postgres" {
+					dsn = testenv.Postgres(b)
+				}
+				s := open(b, dsn)
+				id := enqueue(b, s, queued(plumbline.KindDeploy, "net", "c1"))[0]
+				planned(b, s, t0)
+				now := t0
+				for b.Loop() {
+					now = now.Add(time.Microsecond)
+					must[plumbline.Run](b)(s.Update(b.Context(), id, now, func(r *plumbline.Run, now time.Time) error {
+						a := plumbline.Approval{By: "ops-b", Digest: "another", At: t0, Carried: "run 1"}
+						if told {
+							a.At = now
+						}
+						r.Approvals = []plumbline.Approval{a}
+						return nil
+					}))
+				}
+			})
+		}
+	}
+}
+
+func BenchmarkVerifyAudit(b *testing.B) {
+	for _, db := range []string{"sqlite", "postgres"} {
+		b.Run(db+"/100000", func(b *testing.B) {
+			dsn := "sqlite:" + filepath.Join(b.TempDir(), "plumbline.db")
+			if db == "postgres" {
+				dsn = testenv.Postgres(b)
+			}
+			s := open(b, dsn)
+			entries(b, s, 100_000)
+			for b.Loop() {
+				whole(b, s, 100_000)
+			}
+		})
 	}
 }

@@ -17,7 +17,8 @@ import (
 //   - whose stack is busy: run_one_active would refuse them anyway, so this is for speed alone;
 //   - that wait for a stack of their deployment;
 //   - whose commit is still being deployed to an environment of a lower order;
-//   - whose approvals are not good any more; Expire will see to them.
+//   - whose approvals are not good any more; Expire will see to them;
+//   - whose calendar is closed, or whose environment somebody has frozen, unless the glass is broken for their plan.
 //
 // Each NOT EXISTS is one look into an index for each run that is passed over, and must stay that: PostgreSQL plans for a table of
 // another size until it is analyzed, and took minutes for 10,000 runs where it could make a join of them, which the OR prevents.
@@ -25,7 +26,11 @@ import (
 const nextRun = `
 SELECT r.id FROM run r
 WHERE r.state IN ('queued', 'approved')
-AND (r.state = 'queued' OR r.due IS NULL OR r.due > $1)
+AND (r.state = 'queued' OR (
+	(r.due IS NULL OR r.due > $1) AND r.opens <= $1
+	AND (r.glass = 1 OR NOT EXISTS (
+		SELECT 1 FROM env_freeze f
+		WHERE f.repository = r.repository AND f.environment = r.environment AND f.lifted IS NULL AND f.begins <= $1 AND f.ends > $1))))
 AND NOT EXISTS (
 	SELECT 1 FROM run a
 	WHERE a.repository = r.repository AND a.environment = r.environment AND a.stack = r.stack AND a.state IN ('planning', 'applying'))
@@ -41,7 +46,7 @@ AND (r.head = '' OR NOT EXISTS (
 // before drift checks, then the older first. It returns ErrNotFound when there is none.
 //
 // A run whose row is damaged, or that refuses to start, is logged and passed over: it must not hold up the others. When it
-// is all there is, its error is returned.
+// is all there is, its error is returned. One that may not start yet is put off until its calendar opens.
 func (s *Store) Claim(ctx context.Context, worker string, now time.Time, lease time.Duration) (plumbline.Run, error) {
 	now = exact(now)
 	var (
@@ -49,34 +54,51 @@ func (s *Store) Claim(ctx context.Context, worker string, now time.Time, lease t
 		bad    error
 	)
 	start := func(r *plumbline.Run, now time.Time) error { return r.Start(worker, now, lease) }
-	for range 1000 {
+	for tries := 0; tries < 1000; {
 		var (
-			id  int64
-			out plumbline.Run
+			id     int64
+			out    plumbline.Run
+			putOff bool
 		)
 		err := s.inTx(ctx, func(t *tx) error {
-			id = 0
+			putOff = false
 			w := where{args: []any{now.UnixMicro()}}
 			query := nextRun
 			for _, p := range passed {
 				query += ` AND r.id <> ` + w.arg(p)
 			}
 			query += ` ORDER BY r.priority, r.id LIMIT 1` + t.dialect.skip
-			if err := t.QueryRowContext(ctx, query, w.args...).Scan(&id); err != nil {
-				return err
+			// A window that has closed may have closed for many: they are put off together, but nobody is kept waiting for all of them.
+			for range 100 {
+				id = 0
+				err := t.QueryRowContext(ctx, query, w.args...).Scan(&id)
+				if putOff && errors.Is(err, sql.ErrNoRows) {
+					return nil // what was put off is to stay so
+				}
+				if err != nil {
+					return err
+				}
+				r, err := t.lockRun(ctx, plumbline.RunID(id))
+				if err != nil {
+					return err
+				}
+				out, err = t.change(ctx, r, now, start, nil)
+				var notYet *plumbline.NotYet
+				if putOff = errors.As(err, &notYet); !putOff {
+					return err
+				}
+				if err := t.putOff(ctx, r.ID, notYet.Until, now); err != nil {
+					return err
+				}
 			}
-			r, err := t.lockRun(ctx, plumbline.RunID(id))
-			if err != nil {
-				return err
-			}
-			out, err = t.change(ctx, r, now, start, nil)
-			return err
+			return nil
 		})
 		var (
 			busy    busyError
 			damaged damagedError
 		)
 		switch {
+		case err == nil && putOff: // they do not come again in this call, so that it ends
 		case err == nil:
 			return out, nil
 		case errors.Is(err, sql.ErrNoRows) && bad != nil:
@@ -85,7 +107,9 @@ func (s *Store) Claim(ctx context.Context, worker string, now time.Time, lease t
 			return plumbline.Run{}, fmt.Errorf("a run to claim: %w", plumbline.ErrNotFound)
 		case errors.As(err, &busy):
 			// Another worker took a run of the same stack in between. The next look sees it.
+			tries++
 		case errors.As(err, &damaged), errors.Is(err, plumbline.ErrConflict):
+			tries++
 			bad = fmt.Errorf("claim run %d: %w", id, err)
 			passed = append(passed, id)
 			s.log.Error("a run cannot be claimed and is passed over", zap.Int64("run", id), zap.Error(err))
@@ -94,6 +118,16 @@ func (s *Store) Claim(ctx context.Context, worker string, now time.Time, lease t
 		}
 	}
 	return plumbline.Run{}, fmt.Errorf("claim a run: %w: others were always first", plumbline.ErrConflict)
+}
+
+// putOff keeps an approved run from being claimed until its calendar opens; the zero time: until somebody writes it. It is nothing that people need be told.
+func (t *tx) putOff(ctx context.Context, id plumbline.RunID, at, now time.Time) error {
+	opens := until(at)
+	if opens <= now.UnixMicro() { // a calendar that contradicts itself must not keep the claim busy
+		opens = now.Add(time.Second).UnixMicro()
+	}
+	_, err := t.exec(ctx, `UPDATE run SET opens = $1 WHERE id = $2`, opens, int64(id))
+	return err
 }
 
 // Renew prolongs a worker's lease and returns what is wished of its run. The run's version stays: nobody need be told of a

@@ -16,7 +16,9 @@ func TestDamagedDocuments(t *testing.T) {
 	each(t, func(t *testing.T, dsn string) {
 		ctx := t.Context()
 		core, logs := observer.New(zap.ErrorLevel)
-		s := open(t, dsn, WithLogger(zap.New(core)))
+		cfg := config(dsn)
+		cfg.Log = zap.New(core)
+		s := openWith(t, cfg)
 		o := moved("", "c1")
 		o.MergeRequest = &plumbline.MergeRequest{Repository: "infra", ID: "42", State: plumbline.MROpen}
 		o.Runs = append(o.Runs, queued(plumbline.KindDrift, "drift", "c1"), queued(plumbline.KindProposal, "sound", "c1"))

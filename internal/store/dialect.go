@@ -26,6 +26,7 @@ type dialect struct {
 	notify    string // tells other processes of a change when the transaction commits
 	transient func(error) bool
 	duplicate func(error) bool // a unique index refused the row
+	guard     []string         // statements after which the audit log only grows
 }
 
 // SQLite needs no row locks: a transaction that writes is alone from its first statement on (_txlock=immediate).
@@ -39,6 +40,13 @@ var sqliteDialect = dialect{
 		var e *sqlite.Error
 		return errors.As(err, &e) && e.Code() == sqlite3.SQLITE_CONSTRAINT_UNIQUE
 	},
+	guard: []string{
+		`CREATE TRIGGER audit_no_update BEFORE UPDATE ON audit BEGIN SELECT RAISE(ABORT, 'the audit log only grows'); END`,
+		`CREATE TRIGGER audit_no_delete BEFORE DELETE ON audit BEGIN SELECT RAISE(ABORT, 'the audit log only grows'); END`,
+		// INSERT OR REPLACE takes a row away without asking the trigger above.
+		`CREATE TRIGGER audit_no_replace BEFORE INSERT ON audit WHEN EXISTS (SELECT 1 FROM audit WHERE seq = NEW.seq)
+			BEGIN SELECT RAISE(ABORT, 'the audit log only grows'); END`,
+	},
 }
 
 var postgresDialect = dialect{
@@ -51,6 +59,10 @@ var postgresDialect = dialect{
 		return code == "40001" || code == "40P01" // serialization failure, deadlock
 	},
 	duplicate: func(err error) bool { return postgresCode(err) == "23505" },
+	guard: []string{
+		`CREATE FUNCTION audit_only_grows() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'the audit log only grows'; END $$`,
+		`CREATE TRIGGER audit_no_change BEFORE UPDATE OR DELETE OR TRUNCATE ON audit FOR EACH STATEMENT EXECUTE FUNCTION audit_only_grows()`,
+	},
 }
 
 func postgresCode(err error) string {

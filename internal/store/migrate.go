@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"database/sql"
 	"embed"
 	"fmt"
 	"io/fs"
@@ -13,6 +14,20 @@ import (
 //go:embed migrations/*.sql
 var migrations embed.FS
 
+// guardVersion is the number of the one migration that is not in a file.
+const guardVersion = 4
+
+// guardAudit has the database refuse whatever changes the audit log but at its end. It stops mistakes, and those who may write to the tables but
+// do not own them; VerifyAudit finds what the others do.
+func (s *Store) guardAudit(ctx context.Context, tx *sql.Tx) error {
+	for _, statement := range s.dialect.guard {
+		if _, err := tx.ExecContext(ctx, statement); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // migrate brings the tables up to date. Many machines may start at once: PostgreSQL has a lock for that; on SQLite the
 // loser of the race fails on a table that is there already, and finds nothing left to do when it looks again.
 func (s *Store) migrate(ctx context.Context) error {
@@ -20,7 +35,8 @@ func (s *Store) migrate(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	opts := []goose.ProviderOption{goose.WithDisableGlobalRegistry(true), goose.WithLogger(goose.NopLogger())}
+	guard := goose.NewGoMigration(guardVersion, &goose.GoFunc{RunTx: s.guardAudit}, nil)
+	opts := []goose.ProviderOption{goose.WithDisableGlobalRegistry(true), goose.WithLogger(goose.NopLogger()), goose.WithGoMigrations(guard)}
 	attempts := 3
 	if s.dialect.goose == goose.DialectPostgres {
 		attempts = 1

@@ -102,6 +102,7 @@ func (t *tx) observe(ctx context.Context, o plumbline.Observation) ([]plumbline.
 	if err != nil {
 		return nil, err
 	}
+	var replaced []plumbline.Run
 	for _, r := range live {
 		before := r
 		if err := r.Supersede(o.At); err != nil {
@@ -116,6 +117,7 @@ func (t *tx) observe(ctx context.Context, o plumbline.Observation) ([]plumbline.
 		if r.State != before.State {
 			stacks.follow(r)
 		}
+		replaced = append(replaced, r)
 	}
 	for _, st := range o.Stacks {
 		if known := stacks[st.Stack]; known != nil {
@@ -153,7 +155,7 @@ func (t *tx) observe(ctx context.Context, o plumbline.Observation) ([]plumbline.
 			return nil, err
 		}
 	}
-	queued, err := t.insertRuns(ctx, o, deployments, stacks)
+	queued, err := t.insertRuns(ctx, o, deployments, stacks, replaced)
 	if err != nil {
 		return nil, err
 	}
@@ -266,7 +268,8 @@ func (t *tx) writeMR(ctx context.Context, mr plumbline.MergeRequest) error {
 	return nil
 }
 
-func (t *tx) insertRuns(ctx context.Context, o plumbline.Observation, deployments deploymentIDs, stacks statuses) ([]plumbline.RunID, error) {
+// insertRuns writes new runs. They take over what people agreed to on those that they replace.
+func (t *tx) insertRuns(ctx context.Context, o plumbline.Observation, deployments deploymentIDs, stacks statuses, replaced []plumbline.Run) ([]plumbline.RunID, error) {
 	if len(o.Runs) == 0 {
 		return nil, nil
 	}
@@ -282,6 +285,11 @@ func (t *tx) insertRuns(ctx context.Context, o plumbline.Observation, deployment
 			head = o.Deployments[-r.Deployment-1].Commit
 		}
 		r.Deployment = deployments.resolve(r.Deployment)
+		for _, old := range replaced {
+			if old.Stack == r.Stack && old.Kind == r.Kind && old.Subject == r.Subject {
+				r.Carry(old, o.At)
+			}
+		}
 		if err := t.insertRun(ctx, &r, head, o.At); err != nil {
 			return nil, err
 		}

@@ -104,6 +104,8 @@ func TestManyWorkers(t *testing.T) {
 		}
 		wg.Wait()
 
+		// Each run tells that it may be applied, that this began, and how it ended.
+		whole(t, stores[0], 3*runs)
 		want := []plumbline.State{plumbline.StatePlanning, plumbline.StateApplying}
 		for _, id := range ids {
 			if !slices.Equal(did[id], want) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/plumbline/plumbline/internal/plumbline"
 )
@@ -22,6 +23,12 @@ func (s *Store) Request(ctx context.Context, r plumbline.Request) (int64, error)
 			return err
 		}
 		t.changed = true
+		// To look is no decision, and every push to a forge asks for it.
+		if r.Kind != plumbline.RequestPoll {
+			t.tell(r.At, plumbline.AuditEntry{
+				Who: r.By, Action: plumbline.AuditRequest, Repository: r.Repository, Environment: r.Environment, Outcome: done, Detail: asked(r),
+			})
+		}
 		_, err = t.exec(ctx, `INSERT INTO request (id, repository, doc) VALUES ($1, $2, $3)`, r.ID, r.Repository, doc)
 		return err
 	})
@@ -29,6 +36,18 @@ func (s *Store) Request(ctx context.Context, r plumbline.Request) (int64, error)
 		return 0, fmt.Errorf("file a request: %w", err)
 	}
 	return r.ID, nil
+}
+
+// asked says what somebody wants: "rollback to 1a2b3c4: net, app".
+func asked(r plumbline.Request) string {
+	text := string(r.Kind)
+	if r.To != "" {
+		text += " to " + plumbline.Short(r.To)
+	}
+	if len(r.Stacks) > 0 {
+		text += ": " + strings.Join(r.Stacks, ", ")
+	}
+	return text
 }
 
 // Requests returns the wishes that nobody has fulfilled, oldest first.

@@ -53,6 +53,25 @@ func due(r plumbline.Run) time.Time {
 	return time.Time{}
 }
 
+// opens is when a run's calendar lets a worker have it at the earliest.
+func opens(r plumbline.Run, now time.Time) int64 {
+	if r.State != plumbline.StateApproved {
+		return 0
+	}
+	if _, at, closed := r.Closed(now); closed {
+		return until(at)
+	}
+	return 0
+}
+
+// glass is 1 for a run for whose plan at hand somebody has broken the glass.
+func glass(r plumbline.Run) int {
+	if r.Glass != nil && r.Plan != nil && r.Glass.Digest == r.Plan.Digest && r.Glass.Config == r.Plan.Config {
+		return 1
+	}
+	return 0
+}
+
 // lockRun reads a run that is about to be written.
 func (t *tx) lockRun(ctx context.Context, id plumbline.RunID) (plumbline.Run, error) {
 	r, err := scanRun(t.QueryRowContext(ctx, `SELECT `+runColumns+` FROM run WHERE id = $1`+t.dialect.forUpdate, int64(id)))
@@ -83,6 +102,7 @@ func (t *tx) insertRun(ctx context.Context, r *plumbline.Run, head string, now t
 			}
 		}
 	}
+	t.tell(now, plumbline.Audit(plumbline.Run{}, *r)...)
 	return t.insertEvent(ctx, plumbline.Run{}, *r, now)
 }
 
@@ -93,8 +113,8 @@ func (t *tx) updateRun(ctx context.Context, before plumbline.Run, r *plumbline.R
 	if err != nil {
 		return err
 	}
-	n, err := t.exec(ctx, `UPDATE run SET state = $1, priority = $2, due = $3, version = $4, doc = $5 WHERE id = $6 AND version = $7`,
-		string(r.State), r.Priority(), micros(due(*r)), r.Version, doc, int64(r.ID), before.Version)
+	n, err := t.exec(ctx, `UPDATE run SET state = $1, priority = $2, due = $3, opens = $4, glass = $5, version = $6, doc = $7 WHERE id = $8 AND version = $9`,
+		string(r.State), r.Priority(), micros(due(*r)), opens(*r, now), glass(*r), r.Version, doc, int64(r.ID), before.Version)
 	switch {
 	case err != nil && t.dialect.duplicate(err):
 		return busyError{r.Stack, err}
@@ -104,6 +124,7 @@ func (t *tx) updateRun(ctx context.Context, before plumbline.Run, r *plumbline.R
 		return fmt.Errorf("update run %s: %w: it is not at version %d any more", r.ID, plumbline.ErrConflict, before.Version)
 	}
 	t.changed = true
+	t.tell(now, plumbline.Audit(before, *r)...)
 	return t.insertEvent(ctx, before, *r, now)
 }
 
@@ -138,21 +159,34 @@ func printable(s string) string {
 // for in a history. A run that was not there before has the zero State.
 func describe(before, after plumbline.Run) (who, text string, tell bool) {
 	worker := after.Claim.Worker
+	fresh, gone := approvals(before, after), approvals(after, before)
+	same := before.State == after.State
 	switch {
 	case before.State == "":
 		text = after.Because
 		if after.Failure != nil {
 			text = after.Failure.Text
 		}
+		for _, a := range fresh {
+			text += "; " + a.By + " " + agreed(a)
+		}
 		return after.By, text, true
-	case before.State == after.State && len(after.Approvals) > len(before.Approvals):
-		a := after.Approvals[len(after.Approvals)-1]
-		return a.By, "approved " + plumbline.ShortDigest(a.Digest) + "; more approvals are needed", true
-	case before.State == after.State && before.Wish != after.Wish && after.Wish == plumbline.WishCancel:
+	case after.Glass != nil && (before.Glass == nil || *before.Glass != *after.Glass):
+		return after.Glass.By, "broke the glass for " + plumbline.ShortDigest(after.Glass.Digest) + ": " + after.Glass.Reason, true
+	case len(fresh) > 0:
+		a := fresh[0]
+		text = agreed(a)
+		for _, b := range fresh[1:] {
+			text += ", and " + b.By + " " + agreed(b)
+		}
+		return a.By, text + counts(after, fresh), true
+	case same && len(gone) > 0, before.State == plumbline.StateApproved && after.State == plumbline.StateAwaiting:
+		return "", lost(gone), true
+	case same && before.Wish != after.Wish && after.Wish == plumbline.WishCancel:
 		return after.WishBy, "asked to stop", true
-	case before.State == after.State && before.Wish != after.Wish && after.Wish == plumbline.WishSupersede:
+	case same && before.Wish != after.Wish && after.Wish == plumbline.WishSupersede:
 		return plumbline.ByPoll, "asked to stop for a newer commit", true
-	case before.State == after.State:
+	case same:
 		return "", "", false
 	}
 	switch after.State {
@@ -178,9 +212,8 @@ func describe(before, after plumbline.Run) (who, text string, tell bool) {
 		return worker, text, true
 	case plumbline.StateApproved:
 		switch {
-		case len(after.Approvals) > len(before.Approvals):
-			a := after.Approvals[len(after.Approvals)-1]
-			return a.By, "approved " + plumbline.ShortDigest(a.Digest), true
+		case before.State == plumbline.StateAwaiting:
+			return "", "the rules that are in force now ask for no more", true
 		case len(after.Approvals) > 0:
 			return worker, "the plan is the one that was approved", true
 		}
@@ -203,6 +236,52 @@ func describe(before, after plumbline.Run) (who, text string, tell bool) {
 		return "", "nobody approved it in time", true
 	}
 	return worker, text, true
+}
+
+// approvals lists those of a run that another version of it does not have.
+func approvals(without, with plumbline.Run) (out []plumbline.Approval) {
+	for _, a := range with.Approvals {
+		if !slices.ContainsFunc(without.Approvals, func(b plumbline.Approval) bool {
+			return a.By == b.By && a.Digest == b.Digest && a.Config == b.Config && a.At.Equal(b.At)
+		}) {
+			out = append(out, a)
+		}
+	}
+	return out
+}
+
+// agreed is "approved b41f9c0d5e6f on merge request !42".
+func agreed(a plumbline.Approval) string {
+	text := "approved " + plumbline.ShortDigest(a.Digest)
+	if a.Carried != "" {
+		text += " on " + a.Carried
+	}
+	return text
+}
+
+// counts says what became of approvals that have just come.
+func counts(r plumbline.Run, fresh []plumbline.Approval) string {
+	switch {
+	case r.Plan == nil || r.State == plumbline.StateApproved:
+		return ""
+	case r.Kind == plumbline.KindProposal:
+		return "; it counts after the merge if the plan is the same then"
+	case !slices.ContainsFunc(fresh, func(a plumbline.Approval) bool { return a.Digest == r.Plan.Digest && a.Config == r.Plan.Config }):
+		return "; the plan is another one now"
+	}
+	return "; more approvals are needed"
+}
+
+// lost says which approvals ended, or that something else did not count any more.
+func lost(gone []plumbline.Approval) string {
+	if len(gone) == 0 {
+		return "a yes does not count any more"
+	}
+	var by []string
+	for _, a := range gone {
+		by = append(by, a.By)
+	}
+	return "a yes does not count any more: that of " + strings.Join(by, ", ")
 }
 
 // Run returns one run.

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -26,32 +27,41 @@ type Store struct {
 	log     *zap.Logger
 	hub     hub
 
+	auditKey []byte
+
 	stop      context.CancelFunc
 	listening sync.WaitGroup
 }
 
-// Option changes how a database is opened.
-type Option func(*options)
+// minAuditKey is how many bytes the audit log's key has at least: as many as its macs.
+const minAuditKey = 32
 
-type options struct {
-	log   *zap.Logger
-	conns int
+// Config says which database is opened, and how.
+type Config struct {
+	DSN string // "sqlite:PATH" or "postgres://…"; no default
+
+	// AuditKey seals the audit log, at least 32 bytes, the same on all machines; no default. Whoever can write to the database should not
+	// be able to read it.
+	AuditKey []byte
+	// AuditKeyLost goes on where another key has sealed the log, which is lost. The entries before stay as they are: VerifyAudit says from then on
+	// that they were made with another key. Default: such a database is refused.
+	AuditKeyLost bool
+
+	Log      *zap.Logger // where the store tells what it has nobody to return to; default: nowhere
+	MaxConns int         // connections to PostgreSQL, beside the one that listens for changes; default 16
 }
 
-// WithLogger says where the store tells what it has nobody to return to. Default: nowhere.
-func WithLogger(log *zap.Logger) Option { return func(o *options) { o.log = log } }
-
-// WithMaxConns limits the connections to PostgreSQL, beside the one that listens for changes. Default: 16.
-func WithMaxConns(n int) Option { return func(o *options) { o.conns = n } }
-
-// Open opens the database that dsn names, "sqlite:PATH" or "postgres://…", and brings its tables up to date. It makes a SQLite
-// file that is not there, readable by its owner alone. A database that a newer Plumbline has migrated is refused.
-func Open(ctx context.Context, dsn string, opts ...Option) (*Store, error) {
-	o := options{log: zap.NewNop(), conns: 16}
-	for _, opt := range opts {
-		opt(&o)
+// Open opens a database and brings its tables up to date. It makes a SQLite file that is not there, readable by its owner alone. A
+// database that a newer Plumbline has migrated is refused.
+func Open(ctx context.Context, cfg Config) (*Store, error) {
+	if len(cfg.AuditKey) < minAuditKey {
+		return nil, fmt.Errorf("%w: the key of the audit log has %d bytes; it needs %d", plumbline.ErrInvalid, len(cfg.AuditKey), minAuditKey)
 	}
-	s := &Store{log: o.log, stop: func() {}}
+	s := &Store{auditKey: slices.Clone(cfg.AuditKey), log: cfg.Log, stop: func() {}}
+	if s.log == nil {
+		s.log = zap.NewNop()
+	}
+	dsn := cfg.DSN
 	var listenTo *pgx.ConnConfig
 	switch path, isSQLite := strings.CutPrefix(dsn, "sqlite:"); {
 	case isSQLite:
@@ -63,7 +73,7 @@ func Open(ctx context.Context, dsn string, opts ...Option) (*Store, error) {
 	case strings.HasPrefix(dsn, "postgres://"), strings.HasPrefix(dsn, "postgresql://"):
 		var err error
 		// The error names the address; pgx leaves the password out of it.
-		if s.write, listenTo, err = openPostgres(dsn, o.conns); err != nil {
+		if s.write, listenTo, err = openPostgres(dsn, limit(cfg.MaxConns, 16)); err != nil {
 			return nil, fmt.Errorf("open the database: %w", err)
 		}
 		s.read = s.write
@@ -73,6 +83,9 @@ func Open(ctx context.Context, dsn string, opts ...Option) (*Store, error) {
 	}
 	if err := s.migrate(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("migrate the database: %w", err), s.Close())
+	}
+	if err := s.takeOver(ctx, cfg.AuditKeyLost); err != nil {
+		return nil, errors.Join(err, s.Close())
 	}
 	if listenTo != nil {
 		listenCtx, stop := context.WithCancel(context.Background())
@@ -98,6 +111,9 @@ type tx struct {
 	*sql.Tx
 	dialect dialect
 	changed bool // something that others wait for: subscribers are woken
+
+	auditKey []byte
+	entries  []plumbline.AuditEntry // for the audit log
 }
 
 // tries is how often a transaction is attempted that the database sends back through no fault of its own.
@@ -125,9 +141,12 @@ func (s *Store) once(ctx context.Context, f func(*tx) error) error {
 	if err != nil {
 		return fmt.Errorf("begin a transaction: %w", err)
 	}
-	t := &tx{Tx: sqlTx, dialect: s.dialect}
+	t := &tx{Tx: sqlTx, dialect: s.dialect, auditKey: s.auditKey}
 	defer func() { _ = sqlTx.Rollback() }() // after a commit it does nothing; before, f's error matters more
 	if err := f(t); err != nil {
+		return err
+	}
+	if err := t.appendAudit(ctx); err != nil {
 		return err
 	}
 	if t.changed && s.dialect.notify != "" {

@@ -32,9 +32,19 @@ func each(t *testing.T, test func(t *testing.T, dsn string)) {
 	})
 }
 
-func open(t testing.TB, dsn string, opts ...Option) *Store {
+var auditKey = []byte("0123456789abcdef0123456789abcdef")
+
+// config is what every test opens a database with.
+func config(dsn string) Config { return Config{DSN: dsn, AuditKey: auditKey} }
+
+func open(t testing.TB, dsn string) *Store {
 	t.Helper()
-	s, err := Open(t.Context(), dsn, opts...)
+	return openWith(t, config(dsn))
+}
+
+func openWith(t testing.TB, cfg Config) *Store {
+	t.Helper()
+	s, err := Open(t.Context(), cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -106,7 +116,9 @@ func finish(c plumbline.Claim, o plumbline.Outcome, info *plumbline.PlanInfo) pl
 }
 
 func approve(by string) plumbline.Rule {
-	return func(r *plumbline.Run, now time.Time) error { return r.Approve(by, digest, now) }
+	return func(r *plumbline.Run, now time.Time) error {
+		return r.Approve(plumbline.Person{Name: by}, plumbline.Access{}, digest, now)
+	}
 }
 
 // planned claims the next run and gives it a plan with changes.
@@ -137,7 +149,7 @@ func TestOpenRefuses(t *testing.T) {
 		{"sqlite:" + filepath.Join(t.TempDir(), "missing", "x.db"), "no such file"},
 		{"postgres://plumbline:hunter2@[::1/db", "parse"},
 	} {
-		s, err := Open(t.Context(), tc.dsn)
+		s, err := Open(t.Context(), config(tc.dsn))
 		if err == nil {
 			t.Errorf("Open(%q) = %v, want an error", tc.dsn, s)
 			continue
@@ -152,7 +164,7 @@ func TestOpenRefuses(t *testing.T) {
 }
 
 func TestOpenUnreachableKeepsThePassword(t *testing.T) {
-	_, err := Open(t.Context(), "postgres://plumbline:hunter2@127.0.0.1:1/db?connect_timeout=2")
+	_, err := Open(t.Context(), config("postgres://plumbline:hunter2@127.0.0.1:1/db?connect_timeout=2"))
 	if err == nil || strings.Contains(err.Error(), "hunter2") {
 		t.Fatalf("error is %v, want one without the password", err)
 	}
@@ -184,7 +196,7 @@ func TestSQLiteFile(t *testing.T) {
 
 func TestReopenKeepsAll(t *testing.T) {
 	each(t, func(t *testing.T, dsn string) {
-		s, err := Open(t.Context(), dsn)
+		s, err := Open(t.Context(), config(dsn))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -215,7 +227,7 @@ func TestOpenTogether(t *testing.T) {
 		var wg sync.WaitGroup
 		for range 4 {
 			wg.Go(func() {
-				s, err := Open(t.Context(), dsn)
+				s, err := Open(t.Context(), config(dsn))
 				if err != nil {
 					t.Error(err)
 					return
@@ -228,8 +240,8 @@ func TestOpenTogether(t *testing.T) {
 		wg.Wait()
 		s := open(t, dsn)
 		var n int
-		if err := s.read.QueryRowContext(t.Context(), `SELECT count(*) FROM counter`).Scan(&n); err != nil || n != 5 {
-			t.Errorf("%d counters (%v), want 5", n, err)
+		if err := s.read.QueryRowContext(t.Context(), `SELECT count(*) FROM counter`).Scan(&n); err != nil || n != 7 {
+			t.Errorf("%d counters (%v), want 7", n, err)
 		}
 	})
 }
@@ -238,7 +250,7 @@ func TestNewerSchemaIsRefused(t *testing.T) {
 	each(t, func(t *testing.T, dsn string) {
 		s := open(t, dsn)
 		s.sqlExec(t, `INSERT INTO goose_db_version (version_id, is_applied) VALUES ($1, $2)`, 9999, true)
-		_, err := Open(t.Context(), dsn)
+		_, err := Open(t.Context(), config(dsn))
 		if err == nil || !strings.Contains(err.Error(), "newer Plumbline") {
 			t.Errorf("error is %v, want it to speak of a newer Plumbline", err)
 		}
