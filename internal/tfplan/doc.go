@@ -102,5 +102,6 @@
 // Not in it: timestamps, order, unchanged attributes (but the object id), data sources, drift, deferred changes, checks, variables,
 // versions. Nor is the configuration: the plan JSON of a provider that is pointed elsewhere (another region, account or endpoint), or of
 // another provisioner, has the same digest when the changes are the same. Whoever compares digests of plans that were made from different commits
-// has to compare the configuration as well.
+// compares Plan.Config as well: HMAC-SHA256 under Options.Key of the engine, its version, the configuration section as the engine wrote it and the
+// values of the root module's variables. Without Options.Key it is empty.
 package tfplan

@@ -86,6 +86,7 @@ func Read(in io.Reader, o Options) (plumbline.Plan, error) {
 		checkRoom:  space.bytes,
 		checks:     map[plumbline.CheckStatus]int{},
 		words:      map[string]string{},
+		settings:   newSettings(o.Key),
 	}
 	if err := r.read(); err != nil {
 		return plumbline.Plan{}, err
@@ -106,6 +107,7 @@ type reader struct {
 	records                  []record // of changes, for the digest
 	outputs, invocations     []record
 	variables                variables
+	settings                 settings
 	checks                   map[plumbline.CheckStatus]int // how many of each came
 
 	format   string
@@ -192,7 +194,7 @@ func (r *reader) section() error {
 	case "variables":
 		return r.object(r.variable)
 	case "configuration":
-		return r.member("root_module", func() error { return r.member("variables", func() error { return r.object(r.declared) }) })
+		return r.configuration()
 	case "values":
 		return r.wrong(errors.New("this is a state, not a plan"))
 	default:
@@ -266,6 +268,7 @@ func (r *reader) finish() plumbline.Plan {
 		}
 	}
 	p.Digest = hex.EncodeToString(h.Sum(nil))
+	p.Config = r.settings.sum(p.Engine, p.Version)
 	return p
 }
 

@@ -317,8 +317,14 @@ func (r *reader) variable(name []byte) error {
 	return r.member("value", func() error {
 		r.hold = r.hold[:0]
 		var v []byte
-		if err := r.copy(&v); err != nil || r.walker.secrets == nil {
+		if err := r.copy(&v); err != nil {
 			return err
+		}
+		if r.settings.variables != nil {
+			put(r.settings.variables, []byte(key), v)
+		}
+		if r.walker.secrets == nil {
+			return nil
 		}
 		vars := &r.variables
 		r.walker.tellNamed(r.finder.find(key, nil, v))

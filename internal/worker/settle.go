@@ -192,6 +192,10 @@ func (k *keeper) keep(ctx context.Context, out plumbline.Outcome) (err error) {
 	prefix := fmt.Sprintf("runs/%d/%d-%d-", k.run.ID, k.run.Attempt, k.run.Claim.Fence)
 	if out.Plan != nil && out.Failure == nil && k.info == nil {
 		info := out.Plan.Info()
+		lock := filepath.Join(k.job.Dir, "src", filepath.FromSlash(k.run.Spec.Dir), lockFile)
+		if info.Config, err = withLock(info.Config, lock); err != nil {
+			return err
+		}
 		doc, err := json.Marshal(out.Plan)
 		if err != nil {
 			return err
@@ -209,7 +213,6 @@ func (k *keeper) keep(ctx context.Context, out plumbline.Outcome) (err error) {
 					return err
 				}
 			}
-			lock := filepath.Join(k.job.Dir, "src", filepath.FromSlash(k.run.Spec.Dir), lockFile)
 			if info.Lock, err = k.w.seal(ctx, prefix+"lock.hcl", lock); err != nil && !errors.Is(err, os.ErrNotExist) {
 				return err
 			}
@@ -222,6 +225,20 @@ func (k *keeper) keep(ctx context.Context, out plumbline.Outcome) (err error) {
 		}
 	}
 	return nil
+}
+
+// withLock adds to what tells plans of the same changes apart which versions of the providers made this one.
+func withLock(config, lock string) (string, error) {
+	b, err := os.ReadFile(lock)
+	if errors.Is(err, os.ErrNotExist) || config == "" {
+		return config, nil
+	}
+	if err != nil {
+		return "", err
+	}
+	h := sha256.New()
+	fmt.Fprintf(h, "%s\n%s", config, b)
+	return hex.EncodeToString(h.Sum(nil)), nil
 }
 
 func (w *Worker) seal(ctx context.Context, name, path string) (plumbline.Blob, error) {
