@@ -143,6 +143,7 @@ func TestClosed(t *testing.T) {
 		{cal(office), "2026-06-05 17:00", "outside the window office-hours until Mon 09:00 BST", "2026-06-08 08:00"},
 		{cal(office), "2026-12-04 17:00", "outside the window office-hours until Mon 09:00 GMT", "2026-12-07 09:00"},
 		{cal(office), "2026-03-27 17:00", "outside the window office-hours until Mon 09:00 BST", "2026-03-30 08:00"},
+		{cal(Window{Name: "mondays", Allow: "0 9 * * MON", For: time.Hour, Timezone: london}), "2026-06-01 18:00", "outside the window mondays until 8 Jun 2026 09:00 BST", "2026-06-08 08:00"},
 		{cal(leap), "2026-06-01 09:00", "outside the window leap until 29 Feb 2028 00:00 UTC", "2028-02-29 00:00"},
 		{cal(leap), "2096-06-01 09:00", "outside the window leap, which does not open within five years", ""}, // 2100 is no leap year
 		{cal(broken), "2026-06-01 09:00", "outside the window broken, which does not open within five years", ""},
@@ -171,6 +172,8 @@ func TestClosed(t *testing.T) {
 		{cal(yearEnd, alice), "2026-12-24 09:00", "frozen by corp/alice until it is lifted: the database is being moved", ""},
 		{cal(alice, yearEnd), "2026-12-24 09:00", "frozen by corp/alice until it is lifted: the database is being moved", ""},
 		{cal(yearEnd, frozen("tail", "2027-01-01 00:00", "2027-01-05 00:00")), "2026-12-24 09:00", "frozen (year-end: change freeze) until 3 Jan 2027 00:00 UTC, open from 5 Jan 2027 00:00 UTC", "2027-01-05 00:00"},
+		{cal(yearEnd, frozen("tail", "2027-01-01 00:00", "2027-01-05 00:00")), "2027-01-01 09:00", "frozen (tail: change freeze) until Tue 00:00 UTC", "2027-01-05 00:00"},
+		{cal(frozen("tail", "2027-01-01 00:00", "2027-01-05 00:00"), yearEnd), "2027-01-01 09:00", "frozen (tail: change freeze) until Tue 00:00 UTC", "2027-01-05 00:00"},
 		{cal(yearEnd, frozen("next", "2027-01-03 00:00", "2027-01-05 00:00")), "2026-12-24 09:00", "frozen (year-end: change freeze) until 3 Jan 2027 00:00 UTC, open from 5 Jan 2027 00:00 UTC", "2027-01-05 00:00"},
 		{cal(yearEnd, frozen("next", "2027-01-03 00:00", "")), "2026-12-24 09:00", "frozen (year-end: change freeze) until 3 Jan 2027 00:00 UTC, and no opening is known after that", ""},
 
