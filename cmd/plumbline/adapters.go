@@ -148,14 +148,22 @@ func (p plans) Plan(ctx context.Context, run plumbline.Run) (plan plumbline.Plan
 	if run.Plan == nil || run.Plan.Doc.Name == "" {
 		return plan, fmt.Errorf("run %s has no plan: %w", run.ID, plumbline.ErrNotFound)
 	}
-	b, err := p.read(ctx, run.Plan.Doc.Name)
-	if err != nil {
-		return plan, err
-	}
-	if err := json.Unmarshal(b, &plan); err != nil {
+	if plan, err = p.PlanDocument(ctx, run.Plan.Doc); err != nil {
 		return plan, fmt.Errorf("plan of run %s: %w", run.ID, err)
 	}
 	return plan, nil
+}
+
+// PlanDocument reads a plan by the artifact that holds it.
+func (p plans) PlanDocument(ctx context.Context, doc plumbline.Blob) (plan plumbline.Plan, err error) {
+	if doc.Name == "" {
+		return plan, fmt.Errorf("a plan without a document: %w", plumbline.ErrNotFound)
+	}
+	b, err := p.read(ctx, doc.Name)
+	if err != nil {
+		return plan, err
+	}
+	return plan, json.Unmarshal(b, &plan)
 }
 
 func (p plans) read(ctx context.Context, name string) ([]byte, error) {

@@ -52,11 +52,39 @@ type Wishes interface {
 	Subscribe() (<-chan struct{}, func())
 }
 
+// Freezer keeps environments from taking changes, as people want it.
+type Freezer interface {
+	// Freeze keeps what is approved in an environment from being applied, from f.From on (zero: now) until f.Until (zero: until it is lifted). It returns the
+	// freeze's ID.
+	Freeze(ctx context.Context, repo, env string, f plumbline.Freeze, who plumbline.Person, now time.Time) (int64, error)
+	// Thaw lifts a freeze, or all of an environment for the ID 0, and returns how many; ErrNotFound when there is none.
+	Thaw(ctx context.Context, repo, env string, id int64, who plumbline.Person, reason string, now time.Time) (int, error)
+	// Freezes lists those that people have set, in force or still to come: of one environment, or of all for "".
+	Freezes(ctx context.Context, repo, env string, now time.Time) ([]plumbline.Frozen, error)
+}
+
+// Auditor notes what the store has no part in: a sign-in, a refusal.
+type Auditor interface {
+	Audit(ctx context.Context, e plumbline.AuditEntry) error
+}
+
+// AuditLog tells who decided what.
+type AuditLog interface {
+	AuditEntries(ctx context.Context, f plumbline.AuditFilter) ([]plumbline.AuditRow, error)
+	// AuditEach calls do with each entry, as many as the filter's limit says, 0 being all, until do returns an error.
+	AuditEach(ctx context.Context, f plumbline.AuditFilter, do func(plumbline.AuditRow) error) error
+	// VerifyAudit checks the whole log, and that it holds the entries that the anchors name.
+	VerifyAudit(ctx context.Context, anchors ...plumbline.Anchor) (plumbline.AuditReport, error)
+}
+
 // Store is where the stages meet.
 type Store interface {
 	Runs
 	Estate
 	Wishes
+	Freezer
+	Auditor
+	AuditLog
 }
 
 // Logs reads what Terraform said.
@@ -70,6 +98,8 @@ type Logs interface {
 type Plans interface {
 	// Plan returns a run's plan, or ErrNotFound when it has none or it is not kept any more.
 	Plan(ctx context.Context, run plumbline.Run) (plumbline.Plan, error)
+	// PlanDocument returns the plan that a blob holds, or ErrNotFound when it is not kept any more.
+	PlanDocument(ctx context.Context, doc plumbline.Blob) (plumbline.Plan, error)
 }
 
 // Loop is the lamp of one of the daemon's loops.

@@ -32,6 +32,9 @@ type Store struct {
 	filed        []plumbline.Request // all
 	waiting      map[chan struct{}]struct{}
 	repositories []plumbline.Repository
+	Documents    map[string]plumbline.Plan // plans by the name of their blob, besides those of runs
+	frozen       []plumbline.Frozen
+	audit        []plumbline.AuditRow
 }
 
 // Put adds a run, or takes the place of the one with its ID.
