@@ -3,6 +3,8 @@ package git
 import (
 	"container/heap"
 	"context"
+	"errors"
+	"slices"
 	"strings"
 	"time"
 
@@ -53,43 +55,59 @@ func (r *Repo) IsAncestor(ctx context.Context, a, b string) (bool, error) {
 // Log returns the commits that can be reached from to but not from from, newest first, at most max of them (0: all).
 // With an empty from it goes back to the beginning.
 func (r *Repo) Log(ctx context.Context, from, to string, max int) ([]Commit, error) {
+	stop := 0
+	if from == "" { // else those found first may turn out to be from's
+		stop = max
+	}
+	found, _, err := r.between(ctx, from, to, stop)
+	if err != nil {
+		return nil, err
+	}
+	if max > 0 && len(found) > max {
+		found = found[:max]
+	}
+	var out []Commit
+	for _, c := range found {
+		out = append(out, describe(c))
+	}
+	return out, nil
+}
+
+// between returns the commits that can be reached from to but not from from, newest first; none means the beginning. It
+// does not go on when it has found stop of them (0: never); all reports whether it came to the end.
+func (r *Repo) between(ctx context.Context, from, to string, stop int) (commits []*object.Commit, all bool, err error) {
 	w := walk{r: r, flags: map[plumbing.Hash]flag{}}
 	if from != "" {
 		if _, err := w.push(from, stale); err != nil {
-			return nil, err
+			return nil, false, err
 		}
 	}
 	if _, err := w.push(to, wanted); err != nil {
-		return nil, err
+		return nil, false, err
 	}
-	var found []*object.Commit
+	all = true
 	for left := slop; len(w.queue) > 0; {
 		if w.live > 0 {
 			left = slop
 		} else if left--; left < 0 || from == "" {
 			break
 		}
-		if from == "" && max > 0 && len(found) == max {
+		if stop > 0 && len(commits) == stop {
+			all = false
 			break
 		}
 		c, f, err := w.pop(ctx)
 		if err != nil {
-			return nil, err
+			return nil, false, err
 		}
 		if f == wanted {
-			found = append(found, c)
+			commits = append(commits, c)
 		}
 		if err := w.parents(c, f); err != nil {
-			return nil, err
+			return nil, false, err
 		}
 	}
-	var out []Commit
-	for _, c := range found {
-		if w.flags[c.Hash]&stale == 0 && (max <= 0 || len(out) < max) {
-			out = append(out, describe(c))
-		}
-	}
-	return out, nil
+	return slices.DeleteFunc(commits, func(c *object.Commit) bool { return w.flags[c.Hash]&stale != 0 }), all, nil
 }
 
 // slop is how many commits Log looks at after the last that matters: one with a wrong clock may still lead to commits
@@ -106,6 +124,95 @@ func describe(c *object.Commit) Commit {
 		out.Parents = append(out.Parents, p.String())
 	}
 	return out
+}
+
+// Authors returns the e-mail addresses of all who had a hand in the commits that can be reached from head and not from
+// base: authors, committers and those of Co-authored-by trailers, wherever in the message these stand; in lower case,
+// sorted, each once. It says who may not be the only one to approve, so more than max commits (0: 10,000) are
+// plumbline.ErrInvalid rather than a part of the answer. Addresses are what commits claim: where they must be
+// true, demand signatures.
+func (r *Repo) Authors(ctx context.Context, base, head string, max int) ([]string, error) {
+	if max <= 0 {
+		max = maxHistory
+	}
+	commits, err := r.within(ctx, base, head, max)
+	if err != nil {
+		return nil, err
+	}
+	var out []string
+	for _, c := range commits {
+		out = append(out, c.Author.Email, c.Committer.Email)
+		for line := range strings.Lines(c.Message) {
+			const trailer = "co-authored-by:"
+			if line = strings.TrimSpace(line); len(line) < len(trailer) || !strings.EqualFold(line[:len(trailer)], trailer) {
+				continue
+			}
+			address := line[len(trailer):]
+			if from := strings.LastIndexByte(address, '<'); from >= 0 {
+				address, _, _ = strings.Cut(address[from+1:], ">")
+			}
+			out = append(out, address)
+		}
+	}
+	for i, a := range out {
+		out[i] = strings.ToLower(strings.TrimSpace(a))
+	}
+	slices.Sort(out)
+	out = slices.Compact(out)
+	return slices.DeleteFunc(out, func(a string) bool { return a == "" }), nil
+}
+
+// Contains tells of each commit whether it is head or can be reached from it. Commits that are not in the mirror are
+// not; a head that is not there is plumbline.ErrNotFound.
+//
+// One walk back from head finds them, as far as their dates go; what it does not find is looked for one by one, which
+// wrong clocks make longer and nothing makes wrong.
+func (r *Repo) Contains(ctx context.Context, head string, commits []string) (map[string]bool, error) {
+	out := make(map[string]bool, len(commits))
+	wait := map[string]time.Time{} // to their committers' dates
+	for _, commit := range commits {
+		out[commit] = false
+		h, err := parseHash(commit)
+		if err != nil {
+			continue
+		}
+		if c, err := r.objects.commit(h); err == nil {
+			wait[commit] = c.Committer.When
+		} else if !errors.Is(err, plumbing.ErrObjectNotFound) {
+			return nil, r.missing(commit, err)
+		}
+	}
+	w := walk{r: r, flags: map[plumbing.Hash]flag{}}
+	if _, err := w.push(head, wanted); err != nil {
+		return nil, err
+	}
+	var oldest time.Time
+	for _, when := range wait {
+		if oldest.IsZero() || when.Before(oldest) {
+			oldest = when
+		}
+	}
+	for len(wait) > 0 && len(w.queue) > 0 && !w.queue[0].Committer.When.Before(oldest) {
+		c, f, err := w.pop(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if _, asked := wait[c.Hash.String()]; asked {
+			out[c.Hash.String()] = true
+			delete(wait, c.Hash.String())
+		}
+		if err := w.parents(c, f); err != nil {
+			return nil, err
+		}
+	}
+	for commit := range wait {
+		contained, err := r.IsAncestor(ctx, commit, head)
+		if err != nil {
+			return nil, err
+		}
+		out[commit] = contained
+	}
+	return out, nil
 }
 
 // flag says from where a commit was reached.

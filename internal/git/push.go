@@ -57,42 +57,39 @@ func (r *Repo) PushCommit(ctx context.Context, c NewCommit) (commit string, err 
 }
 
 func (r *Repo) checkCommit(ctx context.Context, c NewCommit) error {
-	if err := plumbing.ReferenceName(c.Ref).Validate(); err != nil || !strings.HasPrefix(c.Ref, "refs/") {
-		return fmt.Errorf("%q is not the full name of a ref: %w", c.Ref, plumbline.ErrInvalid)
-	}
 	for name := range c.Files {
 		if why := refuseName(name); why != "" {
 			return fmt.Errorf("file %q: %s: %w", name, why, plumbline.ErrInvalid)
 		}
 	}
-	if c.Expect == "" {
+	return r.checkPush(ctx, c.Ref, c.Expect, c.Parent)
+}
+
+// checkPush reports whether a commit on top of parent may be pushed to a ref that is at expect.
+func (r *Repo) checkPush(ctx context.Context, ref, expect, parent string) error {
+	if err := plumbing.ReferenceName(ref).Validate(); err != nil || !strings.HasPrefix(ref, "refs/") {
+		return fmt.Errorf("%q is not the full name of a ref: %w", ref, plumbline.ErrInvalid)
+	}
+	if expect == "" {
 		return nil
 	}
-	if c.Parent == "" {
-		return fmt.Errorf("a commit without parent does not follow %s: %w", plumbline.Short(c.Expect), plumbline.ErrInvalid)
+	if parent == "" {
+		return fmt.Errorf("a commit without parent does not follow %s: %w", plumbline.Short(expect), plumbline.ErrInvalid)
 	}
-	follows, err := r.IsAncestor(ctx, c.Expect, c.Parent)
+	follows, err := r.IsAncestor(ctx, expect, parent)
 	if err == nil && !follows {
-		err = fmt.Errorf("%s does not follow %s: %w", plumbline.Short(c.Parent), plumbline.Short(c.Expect), plumbline.ErrInvalid)
+		err = fmt.Errorf("%s does not follow %s: %w", plumbline.Short(parent), plumbline.Short(expect), plumbline.ErrInvalid)
 	}
 	return err
 }
 
 // build writes the commit's objects and returns the hashes of those that the parent does not have.
 func (r *Repo) build(st storer.EncodedObjectStorer, c NewCommit) (commit plumbing.Hash, made []plumbing.Hash, err error) {
-	author, err := mail.ParseAddress(c.Author)
+	who, err := signature(c.Author, c.When)
 	if err != nil {
-		return commit, nil, fmt.Errorf("author %q: %w: %w", c.Author, err, plumbline.ErrInvalid)
+		return commit, nil, err
 	}
-	put := func(encode func(plumbing.EncodedObject) error) (plumbing.Hash, error) {
-		obj := st.NewEncodedObject()
-		if err := encode(obj); err != nil {
-			return plumbing.ZeroHash, err
-		}
-		h, err := st.SetEncodedObject(obj)
-		made = append(made, h)
-		return h, err
-	}
+	m := maker{st: st}
 	var tree object.Tree
 	var parents []plumbing.Hash
 	if c.Parent != "" {
@@ -113,7 +110,7 @@ func (r *Repo) build(st storer.EncodedObjectStorer, c NewCommit) (commit plumbin
 		if content == nil {
 			continue
 		}
-		h, err := put(func(obj plumbing.EncodedObject) error {
+		h, err := m.put(func(obj plumbing.EncodedObject) error {
 			obj.SetType(plumbing.BlobObject)
 			w, err := obj.Writer()
 			if err != nil {
@@ -128,15 +125,38 @@ func (r *Repo) build(st storer.EncodedObjectStorer, c NewCommit) (commit plumbin
 		tree.Entries = append(tree.Entries, object.TreeEntry{Name: name, Mode: filemode.Regular, Hash: h})
 	}
 	slices.SortFunc(tree.Entries, compareEntries)
-	top, err := put(tree.Encode)
+	top, err := m.put(tree.Encode)
 	if err != nil {
 		return commit, nil, err
 	}
-	who := object.Signature{Name: author.Name, Email: author.Address, When: c.When}
-	commit, err = put((&object.Commit{
+	commit, err = m.put((&object.Commit{
 		Author: who, Committer: who, Message: c.Message, TreeHash: top, ParentHashes: parents,
 	}).Encode)
-	return commit, made, err
+	return commit, m.made, err
+}
+
+func signature(author string, when time.Time) (object.Signature, error) {
+	a, err := mail.ParseAddress(author)
+	if err != nil {
+		return object.Signature{}, fmt.Errorf("author %q: %w: %w", author, err, plumbline.ErrInvalid)
+	}
+	return object.Signature{Name: a.Name, Email: a.Address, When: when}, nil
+}
+
+// maker writes objects, and remembers which.
+type maker struct {
+	st   storer.EncodedObjectStorer
+	made []plumbing.Hash
+}
+
+func (m *maker) put(encode func(plumbing.EncodedObject) error) (plumbing.Hash, error) {
+	obj := m.st.NewEncodedObject()
+	if err := encode(obj); err != nil {
+		return plumbing.ZeroHash, err
+	}
+	h, err := m.st.SetEncodedObject(obj)
+	m.made = append(m.made, h)
+	return h, err
 }
 
 // send pushes the objects and moves the ref from one commit to another. go-git's own push takes whatever the remote has
