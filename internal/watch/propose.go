@@ -65,6 +65,9 @@ func (w *Watcher) promotion(ctx context.Context, p proposer, env plumbline.Envir
 	if mark == now && !asked {
 		return nil
 	}
+	if err := w.git.Fetch(ctx, map[string]string{"refs/heads/" + env.Branch: head, "refs/heads/" + next.Branch: there}); err != nil {
+		return fmt.Errorf("fetch: %w", err)
+	}
 	if in, err := w.contains(ctx, there, head); err != nil || in {
 		if err == nil {
 			err = refused(plumbline.ErrConflict, "%s has everything that %s has.", next.Name, env.Name)
@@ -149,6 +152,12 @@ func newestFirst(runs []plumbline.Run) []plumbline.Run {
 
 // rollback opens a merge request that puts an environment's files back, or pushes that where the environment says so.
 func (w *Watcher) rollback(ctx context.Context, q plumbline.Request, env plumbline.Environment, refs map[string]string, head string) error {
+	if head == "" {
+		return fmt.Errorf("branch %s could not be read this time", env.Branch)
+	}
+	if err := w.git.Fetch(ctx, map[string]string{"refs/heads/" + env.Branch: head}); err != nil {
+		return fmt.Errorf("fetch: %w", err)
+	}
 	to := q.To
 	if to == "" {
 		var err error

@@ -3,6 +3,7 @@ package watch
 import (
 	"context"
 	"fmt"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -69,7 +70,13 @@ func newRig(t *testing.T) *rig {
 	testenv.Git(t, t.TempDir(), "init", "--quiet", "--bare", "--initial-branch=main", r.remote)
 	r.push("main", fleet())
 	r.branch("env/staging", "main")
-	r.forge = &forgetest.Forge{Now: r.clock}
+	r.forge = &forgetest.Forge{Now: r.clock, Head: func(branch string) string {
+		out, err := exec.CommandContext(t.Context(), "git", "-C", r.remote, "rev-parse", "--quiet", "--verify", "refs/heads/"+branch).Output()
+		if err != nil {
+			return ""
+		}
+		return strings.TrimSpace(string(out))
+	}}
 	r.store = r.open()
 	r.w = r.watcher()
 	return r

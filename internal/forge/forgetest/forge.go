@@ -27,6 +27,9 @@ type Forge struct {
 	DescriptionLimit int              // characters; default 140
 	Now              func() time.Time // default time.Now
 
+	// Head is the commit at the head of a branch; "": there is no such branch. Default: the branches that Branch has made.
+	Head func(branch string) string
+
 	mu       sync.Mutex
 	mrs      []plumbline.MergeRequest // the first has ID 1
 	notes    map[string][]Note        // by merge request, oldest first
@@ -36,6 +39,25 @@ type Forge struct {
 	checks   map[string]map[string]forge.Check // by commit and name
 	requests map[string]int
 	fault    func(ctx context.Context, method string) error
+	branches map[string]string
+}
+
+// Branch makes a branch, or moves it.
+func (f *Forge) Branch(name, commit string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.branches == nil {
+		f.branches = map[string]string{}
+	}
+	f.branches[name] = commit
+}
+
+// head is the commit of a branch. The caller holds f.mu.
+func (f *Forge) head(branch string) string {
+	if f.Head != nil {
+		return f.Head(branch)
+	}
+	return f.branches[branch]
 }
 
 // Note is a comment on a merge request.
@@ -301,6 +323,9 @@ func (c client) MergeRequests(ctx context.Context, _ map[string]string) ([]plumb
 	var out []plumbline.MergeRequest
 	for _, mr := range c.f.mrs {
 		if mr.State == plumbline.MROpen {
+			if mr.Author == c.f.user() { // of a branch that we know
+				mr.Head = cmp.Or(c.f.head(mr.Source), mr.Head)
+			}
 			out = append(out, mr)
 		}
 	}
@@ -317,6 +342,30 @@ func (c client) MergeRequest(ctx context.Context, id string) (plumbline.MergeReq
 		return plumbline.MergeRequest{}, fmt.Errorf("merge request %q: %w", id, plumbline.ErrNotFound)
 	}
 	return *mr, nil
+}
+
+func (c client) OpenMergeRequest(ctx context.Context, p forge.Proposal) (plumbline.MergeRequest, error) {
+	if err := c.begin(ctx, "OpenMergeRequest"); err != nil {
+		return plumbline.MergeRequest{}, err
+	}
+	defer c.f.mu.Unlock()
+	head := c.f.head(p.Source)
+	if head == "" {
+		return plumbline.MergeRequest{}, fmt.Errorf("branch %q: %w", p.Source, plumbline.ErrInvalid)
+	}
+	for i := range c.f.mrs {
+		mr := &c.f.mrs[i]
+		if mr.State == plumbline.MROpen && mr.Source == p.Source && mr.Target == p.Target {
+			mr.Title, mr.Head, mr.UpdatedAt = p.Title, head, c.f.now()
+			return *mr, nil
+		}
+	}
+	id := strconv.Itoa(len(c.f.mrs) + 1)
+	c.f.mrs = append(c.f.mrs, plumbline.MergeRequest{
+		ID: id, Title: p.Title, Author: c.f.user(), URL: "https://forge.example.com/mr/" + id, Source: p.Source, HeadRef: "refs/heads/" + p.Source, Head: head,
+		Target: p.Target, Draft: p.Draft, State: plumbline.MROpen, UpdatedAt: c.f.now(), Labels: p.Labels,
+	})
+	return c.f.mrs[len(c.f.mrs)-1], nil
 }
 
 func (c client) UpsertNote(ctx context.Context, mr plumbline.MergeRequest, marker, body string) error {

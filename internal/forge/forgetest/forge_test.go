@@ -56,6 +56,8 @@ func (p people) Deployments(_ *testing.T, environment string) []forge.Deployment
 	return p.f.Deployments(environment)
 }
 
+func (p people) Branch(_ *testing.T, name, _ string) { p.f.Branch(name, commit()) }
+
 func (p people) Head(_ *testing.T, id string) string { return p.f.MR(id).Head }
 func (p people) Refs(*testing.T) map[string]string   { return nil }
 
