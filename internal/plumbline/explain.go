@@ -2,6 +2,7 @@ package plumbline
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 )
@@ -172,3 +173,199 @@ func ago(d time.Duration) string {
 
 // Ago is a duration as people say it.
 func Ago(d time.Duration) string { return ago(d) }
+
+// Frozen returns the run with the freezes of its environment that people have set, beside those of its configuration.
+func (r Run) Frozen(set []Frozen) Run {
+	freezes := slices.Clone(r.Policy.Calendar.Freezes)
+	for _, f := range set {
+		if f.Repository == r.Stack.Repository && f.Environment == r.Stack.Environment {
+			freezes = append(freezes, f.Freeze)
+		}
+	}
+	r.Policy.Calendar.Freezes = freezes
+	return r
+}
+
+// Outdated returns the newest yes that was given to another plan than the one at hand: what has changed since is what there is to read.
+func (r *Run) Outdated() (Approval, bool) {
+	var newest Approval
+	found := false
+	for _, a := range r.Approvals {
+		if r.Plan != nil && (a.Digest != r.Plan.Digest || a.Config != r.Plan.Config) && (!found || a.At.After(newest.At)) {
+			newest, found = a, true
+		}
+	}
+	return newest, found
+}
+
+// Reason is one link of the chain that leads to where a run stands.
+type Reason struct {
+	What    string // "run 17 waits for live/net"
+	Because string // why; "" where What says all
+	Run     RunID  // that it is about, or that is in the way; 0: none
+}
+
+// Reasons tells link by link why a run was planned, what it waits for, what that waits for, or what ended it. around are the runs of its deployment and
+// others of its stack, history its own.
+func Reasons(r Run, around []Run, history []Event, now time.Time) []Reason {
+	c := &trail{around: around, now: now, told: map[RunID]bool{}}
+	what := fmt.Sprintf("run %s plans %s in %s at %s", r.ID, r.Stack.Name, r.Stack.Environment, Short(r.Commit))
+	switch r.Kind {
+	case KindProposal:
+		what = fmt.Sprintf("run %s plans %s in %s for merge request %s at %s", r.ID, r.Stack.Name, r.Stack.Environment, MergeRequest{ID: r.MR}.Name(), Short(r.Commit))
+	case KindDrift:
+		what = fmt.Sprintf("run %s compares %s in %s with %s", r.ID, r.Stack.Name, r.Stack.Environment, Short(r.Commit))
+	case KindDestroy:
+		what = fmt.Sprintf("run %s plans to destroy %s in %s", r.ID, r.Stack.Name, r.Stack.Environment)
+	}
+	first := r.Because
+	for _, e := range history {
+		if e.From == "" && e.Text != "" {
+			first = e.Text // a retry writes its own reason over that of the run
+		}
+	}
+	c.add(r.ID, what, first)
+	for _, e := range history {
+		if e.From != "" && e.To == StateQueued {
+			c.add(r.ID, fmt.Sprintf("run %s was queued again %s ago", r.ID, ago(now.Sub(e.At))), e.Text)
+		}
+	}
+	c.stands(r)
+	return c.list
+}
+
+type trail struct {
+	around []Run
+	now    time.Time
+	told   map[RunID]bool
+	list   []Reason
+}
+
+func (c *trail) add(run RunID, what, because string) {
+	c.list = append(c.list, Reason{What: what, Because: strings.TrimSuffix(because, "."), Run: run})
+}
+
+// stands says what a run waits for, or what ended it, then the same of each run in its way.
+func (c *trail) stands(r Run) {
+	if c.told[r.ID] {
+		return
+	}
+	c.told[r.ID] = true
+	name := "run " + r.ID.String()
+	switch r.State {
+	case StateQueued:
+		c.queued(r, name)
+	case StatePlanning:
+		c.add(r.ID, fmt.Sprintf("%s has been planning for %s", r.Claim.Worker, ago(c.now.Sub(r.Started))), "")
+	case StateAwaiting:
+		for _, d := range r.Unmet(c.now) {
+			because := d.Why
+			if because == "" {
+				because = r.Stack.Environment + " asks for it"
+			}
+			d.Why = ""
+			c.add(r.ID, name+" waits for "+d.String(), because)
+		}
+		if stale := r.staleApprovals(c.now); stale != "" {
+			c.add(r.ID, "not everybody's yes counts", stale)
+		}
+		c.closed(r)
+	case StateApproved:
+		c.add(r.ID, name+" may be applied", r.agreement())
+		if !c.closed(r) {
+			c.behind(r, name)
+		}
+	case StateApplying:
+		c.add(r.ID, fmt.Sprintf("%s has been applying it for %s", r.Claim.Worker, ago(c.now.Sub(r.Started))), r.agreement())
+	case StateApplied:
+		c.add(r.ID, fmt.Sprintf("%s was applied %s ago", name, ago(c.now.Sub(r.Finished))), r.agreement())
+	case StateClean:
+		c.add(r.ID, name+" is done", "nothing is to be changed")
+	case StatePlanned, StateDrifted:
+		if r.Kind == KindProposal {
+			c.add(r.ID, name+" ends here", "what it would do is planned again after the merge")
+			return
+		}
+		c.add(r.ID, name+" is done", r.Label())
+	default:
+		c.ended(r, name)
+	}
+}
+
+func (c *trail) queued(r Run, name string) {
+	blockers := Blockers(r, c.around)
+	for _, b := range blockers {
+		c.add(b.ID, name+" waits for "+b.Stack.Name, fmt.Sprintf("it depends on it (run %s, %s)", b.ID, b.Label()))
+		c.stands(b)
+	}
+	if len(blockers) == 0 {
+		c.behind(r, name)
+	}
+}
+
+// behind is what keeps a run from being taken up that needs nothing more.
+func (c *trail) behind(r Run, name string) {
+	for _, o := range c.around {
+		if o.ID != r.ID && o.Stack == r.Stack && o.State.Active() {
+			c.add(o.ID, name+" waits for run "+o.ID.String(), fmt.Sprintf("that is %s, and a stack has one run at a time", o.State))
+			return
+		}
+	}
+	c.add(r.ID, name+" waits for a worker", "")
+}
+
+func (c *trail) closed(r Run) bool {
+	why, _, closed := r.Closed(c.now)
+	if closed {
+		c.add(r.ID, r.Stack.Environment+" takes no changes now", why)
+	}
+	return closed
+}
+
+// ended says what ended a run before it was good.
+func (c *trail) ended(r Run, name string) {
+	switch r.State {
+	case StateFailed, StateInterrupted:
+		c.failed(r, name)
+	case StateSuperseded:
+		var next *Run
+		for i, o := range c.around {
+			if o.Stack == r.Stack && o.Subject == r.Subject && o.ID > r.ID && (next == nil || o.ID < next.ID) {
+				next = &c.around[i]
+			}
+		}
+		if next == nil {
+			c.add(r.ID, name+" was superseded", "a newer commit took its place")
+			return
+		}
+		c.add(next.ID, fmt.Sprintf("%s was superseded by run %s at %s", name, next.ID, Short(next.Commit)), next.Because)
+		c.stands(*next)
+	case StateCanceled:
+		c.add(r.ID, name+" was canceled", r.Reason)
+	case StateRejected:
+		c.add(r.ID, name+" was rejected by "+r.RejectedBy, r.Reason)
+	case StateExpired:
+		c.add(r.ID, name+" expired", "nobody agreed in time")
+	}
+}
+
+func (c *trail) failed(r Run, name string) {
+	switch {
+	case r.Failure == nil:
+		c.add(r.ID, name+" "+string(r.State), "")
+	case r.Failure.Kind == FailPolicy && len(r.denied()) > 0:
+		for _, f := range r.denied() {
+			text := f.Message
+			if f.Address != "" {
+				text = f.Address + ": " + text
+			}
+			c.add(r.ID, name+" is forbidden by "+f.Policy, text)
+		}
+	case r.Failure.Kind == FailUnsigned:
+		c.add(r.ID, name+" was refused for what "+Short(r.Commit)+" brings", r.Failure.Text)
+	case r.State == StateInterrupted:
+		c.add(r.ID, name+" was interrupted", r.Failure.Text)
+	default:
+		c.add(r.ID, name+" failed", r.Failure.Text)
+	}
+}
