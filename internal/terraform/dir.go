@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
@@ -61,6 +62,18 @@ func NewDir(c DirConfig) (*Dir, error) {
 	return &Dir{c: c, tf: tf}, nil
 }
 
+// Data is where the engine keeps what init has found, absolute.
+func (d *Dir) Data() string {
+	data := d.c.Env["TF_DATA_DIR"]
+	if data == "" {
+		data = ".terraform"
+	}
+	if filepath.IsAbs(data) {
+		return data
+	}
+	return filepath.Join(d.c.Path, data)
+}
+
 // CommandError is a command that did not do what it was told.
 type CommandError struct {
 	Command string // "terraform plan"
@@ -75,6 +88,7 @@ func (e *CommandError) Unwrap() error { return e.Err }
 // InitOptions are those of Init.
 type InitOptions struct {
 	BackendConfig string // path of a file, "" none: a value in the argument list could be read by every user of the machine
+	NoBackend     bool   // leave the backend alone: enough to validate and test, not to plan
 }
 
 // Init installs modules and providers, connects the backend.
@@ -86,6 +100,9 @@ func initArgs(o InitOptions, b Binary) []string {
 	args := []string{"init", "-no-color", "-input=false"}
 	if initSpeaksJSON(b) {
 		args = append(args, "-json")
+	}
+	if o.NoBackend {
+		args = append(args, "-backend=false")
 	}
 	if o.BackendConfig != "" {
 		args = append(args, "-backend-config="+o.BackendConfig)

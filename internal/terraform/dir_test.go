@@ -34,6 +34,11 @@ func TestArguments(t *testing.T) {
 		{"plan with all", planArgs(PlanOptions{Out: "p", VarFiles: []string{"a.tfvars", "b.json"}, Destroy: true, NoRefresh: true, LockTimeout: 90 * time.Second}),
 			"plan -no-color -input=false -json -detailed-exitcode -out=p -lock-timeout=90s -destroy -refresh=false -var-file=a.tfvars -var-file=b.json"},
 		{"show", showArgs("/run/1/tfplan"), "show -no-color -json /run/1/tfplan"},
+		{"init without a backend", initArgs(InitOptions{NoBackend: true}, Binary{Name: Terraform, Version: "1.11.4"}), "init -no-color -input=false -json -backend=false"},
+		{"fmt", fmtArgs(false, []string{".", "tests"}), "fmt -no-color -write=false -check . tests"},
+		{"fmt, what it would change", fmtArgs(true, []string{"."}), "fmt -no-color -write=false -list=false -diff ."},
+		{"validate", validateArgs(), "validate -no-color -json"},
+		{"test", testArgs([]string{"a.tftest.hcl", "tests/b.tftest.hcl"}), "test -no-color -json -filter=a.tftest.hcl -filter=tests/b.tftest.hcl"},
 	} {
 		if got := strings.Join(tc.got, " "); got != tc.want {
 			t.Errorf("%s:\n got %s\nwant %s", tc.name, got, tc.want)

@@ -15,30 +15,18 @@ type Event struct {
 	Diagnostic *plumbline.Diagnostic
 	Done       *plumbline.Created // what an apply has just made, changed or destroyed
 	Operation  string             // of a change_summary: "plan", "apply" or "destroy"; it comes only at a good end
+	Test       *TestRun           // a run of a test file that has ended
+	Tests      *TestCount         // at the end of test
 }
 
 // ParseEvent reads one line. It reports false for what is not an event, such as the plain text that an engine prints between them.
 func ParseEvent(line []byte) (Event, bool) {
 	var in struct {
-		Type       string `json:"type"`
-		Message    string `json:"@message"`
-		Level      string `json:"@level"`
-		Diagnostic *struct {
-			Severity string `json:"severity"`
-			Summary  string `json:"summary"`
-			Detail   string `json:"detail"`
-			Address  string `json:"address"`
-			Range    *struct {
-				Filename string `json:"filename"`
-				Start    struct {
-					Line int `json:"line"`
-				} `json:"start"`
-			} `json:"range"`
-			Snippet *struct {
-				Code string `json:"code"`
-			} `json:"snippet"`
-		} `json:"diagnostic"`
-		Hook *struct {
+		Type       string      `json:"type"`
+		Message    string      `json:"@message"`
+		Level      string      `json:"@level"`
+		Diagnostic *diagnostic `json:"diagnostic"`
+		Hook       *struct {
 			Resource struct {
 				Address string `json:"addr"`
 			} `json:"resource"`
@@ -48,19 +36,20 @@ func ParseEvent(line []byte) (Event, bool) {
 		Changes *struct {
 			Operation string `json:"operation"`
 		} `json:"changes"`
+		TestRun *struct {
+			Path   string `json:"path"`
+			Run    string `json:"run"`
+			Status string `json:"status"`
+		} `json:"test_run"`
+		TestSummary *TestCount `json:"test_summary"`
 	}
 	if len(line) == 0 || line[0] != '{' || json.Unmarshal(line, &in) != nil || in.Level == "" {
 		return Event{}, false
 	}
 	e := Event{Type: in.Type, Message: in.Message}
 	if d := in.Diagnostic; d != nil {
-		e.Diagnostic = &plumbline.Diagnostic{Severity: d.Severity, Summary: d.Summary, Detail: d.Detail, Address: d.Address}
-		if d.Range != nil {
-			e.Diagnostic.File, e.Diagnostic.Line = d.Range.Filename, d.Range.Start.Line
-		}
-		if d.Snippet != nil {
-			e.Diagnostic.Snippet = d.Snippet.Code
-		}
+		said := d.domain()
+		e.Diagnostic = &said
 	}
 	if in.Type == "apply_complete" && in.Hook != nil && in.Hook.Action != "read" && in.Hook.Action != "noop" {
 		e.Done = &plumbline.Created{Address: in.Hook.Resource.Address, Action: plumbline.Action(in.Hook.Action), ID: in.Hook.ID}
@@ -68,6 +57,10 @@ func ParseEvent(line []byte) (Event, bool) {
 	if in.Type == "change_summary" && in.Changes != nil {
 		e.Operation = in.Changes.Operation
 	}
+	if r := in.TestRun; r != nil && r.Status != "" {
+		e.Test = &TestRun{File: r.Path, Run: r.Run, Status: r.Status}
+	}
+	e.Tests = in.TestSummary
 	return e, true
 }
 
