@@ -50,6 +50,7 @@ var edges = map[string]map[string]string{
 	"internal/policy": {"internal/plumbline": "its result are findings, what it knows of a run are facts"},
 	"internal/runner": {
 		"internal/plumbline": "jobs and outcomes",
+		"internal/policy":    "holds the plan against policies where its JSON is in clear, and nowhere else",
 		"internal/redact":    "masks the log where it is written: nothing behind it sees a secret",
 		"internal/terraform": "runs the commands",
 		"internal/tfplan":    "reads the plan in the sandbox: raw plan JSON does not leave it",

@@ -17,6 +17,7 @@ import (
 
 	"github.com/plumbline/plumbline/internal/plumbline"
 	"github.com/plumbline/plumbline/internal/redact"
+	"github.com/plumbline/plumbline/internal/terraform"
 )
 
 // inheritedLock is the number of the file descriptor by which the Host hands the lock over.
@@ -140,6 +141,10 @@ type child struct {
 
 	sensitive []string // values that the plan marks as such
 	files     []*os.File
+
+	dir   *terraform.Dir // once the root module can be worked in
+	ready bool           // init was done
+	rules int            // of the policies that were asked
 }
 
 func newChild(dir string, w wire) *child {

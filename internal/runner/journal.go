@@ -31,7 +31,9 @@ type journal struct {
 type heard struct {
 	diagnostics []plumbline.Diagnostic // masked, with files relative to the repository
 	created     []plumbline.Created
-	completed   bool // an apply came to a good end
+	completed   bool                 // an apply came to a good end
+	failed      []terraform.TestRun  // runs of tests that did not pass, masked
+	tests       *terraform.TestCount // how all runs of tests ended; nil: that was not said
 }
 
 // listen forgets what was heard before.
@@ -100,6 +102,12 @@ func (j *journal) line(b []byte) {
 	if e.Operation == "apply" {
 		j.completed = true
 	}
+	if t := e.Test; t != nil && (t.Status == "fail" || t.Status == "error") && len(j.failed) < maxDiagnostics {
+		j.failed = append(j.failed, terraform.TestRun{File: j.mask.String(t.File), Run: j.mask.String(t.Run), Status: t.Status})
+	}
+	if e.Tests != nil {
+		j.tests = e.Tests
+	}
 	if e.Diagnostic != nil {
 		if d := *e.Diagnostic; !j.noise(d) {
 			d = j.place(d)
@@ -111,6 +119,18 @@ func (j *journal) line(b []byte) {
 	// What to do next on a terminal is no news here.
 	if !strings.HasPrefix(e.Message, "You may now begin working with ") {
 		j.text(e.Message)
+	}
+}
+
+// policies writes down what they say of a plan, already masked.
+func (j *journal) policies(r plumbline.CheckResult, list []plumbline.PolicyFinding) {
+	j.note("\nPolicies: %s", r.Text)
+	for _, f := range list {
+		at := ""
+		if f.Address != "" {
+			at = f.Address + ": "
+		}
+		j.note("  %s (%s): %s%s", f.Level, f.Policy, at, f.Message)
 	}
 }
 

@@ -48,7 +48,14 @@ func (c *child) finish(out plumbline.Outcome, err error) plumbline.Outcome {
 
 func (c *child) plan(ctx context.Context) plumbline.Outcome {
 	out, err := c.makePlan(ctx)
-	if err != nil {
+	ended := c.finish(out, err)
+	if !ended.Interrupted {
+		ended.Checks = append(c.check(ctx), c.policyChecks(ended)...)
+		if cause := context.Cause(ctx); len(c.Job.Checks) > 0 && cause != nil && !errors.Is(cause, errTimeout) {
+			ended = plumbline.Outcome{Interrupted: true} // whoever stops the checks does not want the plan either
+		}
+	}
+	if ended.Plan == nil {
 		// A saved plan holds the state in clear; nobody will ask for this one.
 		for _, name := range []string{planFile, masksFile} {
 			if err := os.Remove(c.path(name)); err != nil && !errors.Is(err, os.ErrNotExist) {
@@ -56,13 +63,43 @@ func (c *child) plan(ctx context.Context) plumbline.Outcome {
 			}
 		}
 	}
-	return c.finish(out, err)
+	return ended
+}
+
+// check makes the checks that the job asks for. It comes after the plan, since that is what people wait for and what must not lack the time
+// that tests take; and whatever came of the plan, as far as init got.
+func (c *child) check(ctx context.Context) []plumbline.CheckResult {
+	if len(c.Job.Checks) == 0 {
+		return nil
+	}
+	k := checker{dir: c.dir, binary: c.Binary, spec: c.Job.Spec, module: c.module, j: c.j}
+	if !c.ready {
+		k.unready = "not made: the stack could not be initialized"
+	}
+	return k.all(ctx, c.Job.Checks)
+}
+
+// policyChecks is the check of the policies, if there are any.
+func (c *child) policyChecks(ended plumbline.Outcome) []plumbline.CheckResult {
+	switch {
+	case len(c.Job.Policies) == 0:
+		return nil
+	case ended.Plan != nil:
+		return []plumbline.CheckResult{policyCheck(c.rules, ended.Findings)}
+	case ended.Failure != nil && ended.Failure.Kind == plumbline.FailPolicy:
+		return []plumbline.CheckResult{{Name: plumbline.CheckPolicy, Verdict: plumbline.VerdictError, Text: ended.Failure.Text}}
+	}
+	return []plumbline.CheckResult{{Name: plumbline.CheckPolicy, Verdict: plumbline.VerdictError, Text: "not made: there is no plan"}}
 }
 
 func (c *child) makePlan(ctx context.Context) (plumbline.Outcome, error) {
 	dir, err := c.prepare(ctx, false)
 	if err != nil {
 		return plumbline.Outcome{}, err
+	}
+	set, err := loadPolicies(c.Job.Policies)
+	if err != nil {
+		return plumbline.Outcome{}, c.policyFailed(ctx, err)
 	}
 	o := terraform.PlanOptions{Out: c.path(planFile), Destroy: c.Job.Destroy}
 	if c.Job.Kind == plumbline.KindDeploy || c.Job.Kind == plumbline.KindDestroy {
@@ -72,7 +109,7 @@ func (c *child) makePlan(ctx context.Context) (plumbline.Outcome, error) {
 		return plumbline.Outcome{}, err
 	}
 	defer c.remove(varsFile)
-	full, err := c.planOnce(ctx, dir, o)
+	full, findings, err := c.planOnce(ctx, dir, o, set)
 	if err != nil {
 		return plumbline.Outcome{}, err
 	}
@@ -81,7 +118,7 @@ func (c *child) makePlan(ctx context.Context) (plumbline.Outcome, error) {
 			fmt.Sprintf("%s had a state, and now there is none: the plan would create everything once more.", c.Job.Stack.Name),
 			"Look at the backend's configuration and bring the state back from its history; nothing was changed.", nil)
 	}
-	out := plumbline.Outcome{Plan: &full, PlanFile: o.Out}
+	out := plumbline.Outcome{Plan: &full, PlanFile: o.Out, Findings: findings}
 	if len(c.sensitive) > 0 {
 		// Providers quote values in their errors whatever the plan says of them, and the apply reads the plan nowhere but inside Terraform.
 		if err := writeJSON(c.path(masksFile), c.sensitive, false); err != nil {
@@ -94,7 +131,7 @@ func (c *child) makePlan(ctx context.Context) (plumbline.Outcome, error) {
 		o.Out, o.NoRefresh = c.path(storedFile), true
 		defer c.remove(storedFile)
 		c.j.note("")
-		stored, err := c.planOnce(ctx, dir, o)
+		stored, _, err := c.planOnce(ctx, dir, o, nil)
 		if err != nil {
 			return plumbline.Outcome{}, err
 		}
@@ -102,43 +139,59 @@ func (c *child) makePlan(ctx context.Context) (plumbline.Outcome, error) {
 		tfplan.MaskDifferences(out.Differences, c.j.masker().String)
 	}
 	tfplan.Mask(&full, c.j.masker().String)
+	maskFindings(out.Findings, c.j.masker().String)
+	if set != nil {
+		c.rules = set.Rules()
+		c.j.policies(policyCheck(c.rules, out.Findings), out.Findings)
+	}
 	return out, nil
 }
 
-// planOnce makes one plan and reads it back, not masked yet.
-func (c *child) planOnce(ctx context.Context, dir *terraform.Dir, o terraform.PlanOptions) (plumbline.Plan, error) {
+// planOnce makes one plan and reads it back, not masked yet, with what policies say of it.
+func (c *child) planOnce(ctx context.Context, dir *terraform.Dir, o terraform.PlanOptions, set policies) (plumbline.Plan, []plumbline.PolicyFinding, error) {
 	c.say("plan", o.NoRefresh)
 	if _, err := dir.Plan(ctx, o); err != nil {
-		return plumbline.Plan{}, c.failed(ctx, plumbline.FailPlan, "plan", err)
+		return plumbline.Plan{}, nil, c.failed(ctx, plumbline.FailPlan, "plan", err)
 	}
 	// It holds the state in clear, and Terraform makes it readable for all.
 	if err := os.Chmod(o.Out, 0o600); err != nil {
-		return plumbline.Plan{}, err
+		return plumbline.Plan{}, nil, err
 	}
 	var p plumbline.Plan
-	seen := map[string]bool{}
-	for _, s := range c.sensitive {
-		seen[s] = true
-	}
-	var readErr error
-	err := dir.Show(ctx, o.Out, func(r io.Reader) error {
-		p, readErr = tfplan.Read(r, tfplan.Options{Key: c.DigestKey, SecretName: redact.SecretName, SecretValue: redact.SecretValue, Secrets: func(s string) {
-			if len(s) >= minSensitive && len(c.sensitive) < maxSensitives && !seen[s] {
-				seen[s] = true
-				c.sensitive = append(c.sensitive, s)
-			}
-		}})
-		return readErr
+	var say asked
+	err := dir.Show(ctx, o.Out, func(r io.Reader) (err error) {
+		say, err = ask(ctx, set, c.Job.Facts, r, func(r io.Reader) (err error) {
+			p, err = tfplan.Read(r, planOptions(c.DigestKey, &c.sensitive))
+			return err
+		})
+		return err
 	})
 	c.j.hide(c.sensitive)
 	if err != nil {
-		return p, c.failed(ctx, plumbline.FailPlan, "show", err)
+		return p, nil, c.failed(ctx, plumbline.FailPlan, "show", err)
+	}
+	if say.err != nil {
+		return p, nil, c.policyFailed(ctx, say.err)
 	}
 	p.Engine = c.Binary.Name
 	if p.Version == "" {
 		p.Version = c.Binary.Version
 	}
-	return p, nil
+	return p, say.findings, nil
+}
+
+// planOptions reads a plan and adds what it marks as sensitive to a list.
+func planOptions(key []byte, sensitive *[]string) tfplan.Options {
+	seen := map[string]bool{}
+	for _, s := range *sensitive {
+		seen[s] = true
+	}
+	return tfplan.Options{Key: key, SecretName: redact.SecretName, SecretValue: redact.SecretValue, Secrets: func(s string) {
+		if len(s) >= minSensitive && len(*sensitive) < maxSensitives && !seen[s] {
+			seen[s] = true
+			*sensitive = append(*sensitive, s)
+		}
+	}}
 }
 
 func (c *child) apply(ctx context.Context) plumbline.Outcome {
@@ -254,12 +307,14 @@ func (c *child) prepare(ctx context.Context, initialized bool) (*terraform.Dir, 
 	if err != nil {
 		return nil, err
 	}
+	c.dir = dir
 	if initialized {
 		return dir, nil
 	}
 	if err := c.init(ctx, dir); err != nil {
 		return nil, err
 	}
+	c.ready = true
 	return dir, writeJSON(c.path(readyFile), ready{c.Binary, c.module}, false)
 }
 

@@ -21,6 +21,9 @@
 //	lock free, result       it has ended: take the result
 //	lock free, no result    it was killed: plumbline.ErrLost
 //
+// A plan phase is init, plan, show with the policies beside it, and then the checks: whatever they come to, and however long they take, the plan
+// has been made by then. Plan JSON, which has secrets in clear, is in no file: it goes from Terraform to tfplan and to the policies in memory.
+//
 // The Host takes the lock before it writes job.json and the process inherits it, so there is no moment at which a starting process
 // looks like a lost one.
 package runner
