@@ -140,6 +140,7 @@ func (r *reader) environment(b *body, repository string, f Forge, access plumbli
 		Apply:      plumbline.ApplyMode(b.oneOf("apply", apply, string(plumbline.ApplyApproval), string(plumbline.ApplyAutomatic), string(plumbline.ApplyNever))),
 		Order:      b.number("order", 0, 0, maxOrder),
 		Approval:   plumbline.ApprovalRule{Count: 1},
+		Rollback:   plumbline.RollbackMode(b.oneOf("rollback", b.text("rollback"), string(plumbline.RollbackRequest), string(plumbline.RollbackDirect))),
 		PromotesTo: b.text("promotes_to").value,
 		Checks:     r.checks(b),
 		Policies:   r.policies(b),

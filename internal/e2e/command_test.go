@@ -109,7 +109,7 @@ func talk(t *testing.T, gitea *testenv.GiteaServer, engine testenv.Engine, datab
 	}
 	say(eve, "plumbline plan", "may not plan in infra/production")
 	say(olga, "plumbline plna", "There is no command")
-	say(ann, "plumbline approve", "Nothing is applied before the merge")
+	say(ann, "plumbline approve", "does not carry approvals over")
 	attempt := d.runs("kind=proposal")[0].Attempt
 	repo.Comment(t, olga, pull.Number, "> plumbline plan\n\nShall we?")
 	repo.Comment(t, olga, pull.Number, "plumbline plan net")

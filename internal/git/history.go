@@ -139,6 +139,19 @@ func (r *Repo) Authors(ctx context.Context, base, head string, max int) ([]strin
 	if err != nil {
 		return nil, err
 	}
+	return hands(commits), nil
+}
+
+// Wrote returns the addresses of all who had a hand in one commit, as Authors does.
+func (r *Repo) Wrote(ctx context.Context, commit string) ([]string, error) {
+	commits, _, err := r.between(ctx, "", commit, 1)
+	if err != nil {
+		return nil, err
+	}
+	return hands(commits[:min(1, len(commits))]), nil
+}
+
+func hands(commits []*object.Commit) []string {
 	var out []string
 	for _, c := range commits {
 		out = append(out, c.Author.Email, c.Committer.Email)
@@ -159,7 +172,7 @@ func (r *Repo) Authors(ctx context.Context, base, head string, max int) ([]strin
 	}
 	slices.Sort(out)
 	out = slices.Compact(out)
-	return slices.DeleteFunc(out, func(a string) bool { return a == "" }), nil
+	return slices.DeleteFunc(out, func(a string) bool { return a == "" })
 }
 
 // Contains tells of each commit whether it is head or can be reached from it. Commits that are not in the mirror are

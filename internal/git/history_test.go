@@ -211,3 +211,23 @@ func TestMergeCommand(t *testing.T) {
 		}
 	}
 }
+
+// TestWrote is about one commit alone, whatever stands behind it.
+func TestWrote(t *testing.T) {
+	remote, dir := filepath.Join(t.TempDir(), "r.git"), t.TempDir()
+	testenv.Git(t, t.TempDir(), "init", "--quiet", "--bare", "--initial-branch=main", remote)
+	testenv.Git(t, dir, "clone", "--quiet", remote, ".")
+	for _, who := range []string{"ann", "bob"} {
+		testenv.Git(t, dir, "-c", "user.name="+who, "-c", "user.email="+who+"@example.com", "commit", "--quiet", "--allow-empty", "-m", "x\n\nCo-authored-by: C <CYD@example.com>")
+	}
+	testenv.Git(t, dir, "push", "--quiet", "origin", "HEAD:refs/heads/main")
+	r := open(t, remote)
+	head := testenv.Git(t, dir, "rev-parse", "HEAD")
+	if err := r.Fetch(t.Context(), map[string]string{"refs/heads/main": head}); err != nil {
+		t.Fatal(err)
+	}
+	got, err := r.Wrote(t.Context(), head)
+	if want := []string{"bob@example.com", "cyd@example.com"}; err != nil || !slices.Equal(got, want) {
+		t.Errorf("%q %v, want %q", got, err, want)
+	}
+}

@@ -123,8 +123,8 @@ type RollbackMode string
 
 // The modes of a rollback.
 const (
-	RollbackRequest RollbackMode = ""       // a merge request is opened
-	RollbackDirect  RollbackMode = "direct" // the commit is pushed to the environment's branch; its plans are approved as any other
+	RollbackRequest RollbackMode = "merge-request" // a merge request is opened
+	RollbackDirect  RollbackMode = "direct"        // the commit is pushed to the environment's branch; its plans are approved as any other
 )
 
 // policy is what a run is to keep to.

@@ -15,6 +15,8 @@ import (
 type History interface {
 	// Authors returns the addresses of those who wrote the commits of head that base does not have. More than max commits are an error.
 	Authors(ctx context.Context, base, head string, max int) ([]string, error)
+	// Wrote returns the addresses of those who wrote one commit.
+	Wrote(ctx context.Context, commit string) ([]string, error)
 	// Unsigned returns those of the same commits that carry no signature by one of the keys, or head alone if it does not and mergeOnly is set.
 	Unsigned(ctx context.Context, base, head string, keys map[string]string, mergeOnly bool) ([]plumbline.Unsigned, error)
 }
@@ -25,10 +27,16 @@ const writers = 1000
 // authors returns who wrote the commits between two, where an environment wants to know; nobody if that cannot be told: a yes by anybody
 // is then refused where authors are not to agree with themselves.
 func (w *Watcher) authors(ctx context.Context, env plumbline.Environment, base, head string, res *Result) []string {
-	if !slices.Contains(env.Approval.Not, plumbline.NotAuthor) || base == "" {
+	if !slices.Contains(env.Approval.Not, plumbline.NotAuthor) {
 		return nil
 	}
-	list, err := w.git.Authors(ctx, base, head, writers)
+	var list []string
+	var err error
+	if base == "" || base == head { // it is deployed for the first time: nobody's change, but its head is somebody's
+		list, err = w.git.Wrote(ctx, head)
+	} else {
+		list, err = w.git.Authors(ctx, base, head, writers)
+	}
 	if err != nil {
 		res.warn("who wrote %s..%s of %s is not known: %v", plumbline.Short(base), plumbline.Short(head), w.repo.Name, err)
 		return nil
