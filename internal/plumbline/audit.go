@@ -167,3 +167,9 @@ type Token struct {
 func (t Token) Good(now time.Time) bool {
 	return t.Revoked.IsZero() && (t.Expires.IsZero() || now.Before(t.Expires))
 }
+
+// AuditActions lists them all, in the order in which they are declared.
+var AuditActions = []AuditAction{
+	AuditApprove, AuditReject, AuditRetry, AuditCancel, AuditBreakGlass, AuditCarry, AuditGate, AuditApply, AuditRequest, AuditFreeze, AuditThaw,
+	AuditSignIn, AuditToken, AuditRefused, AuditConfigured,
+}

@@ -5,6 +5,54 @@ import (
 	"strings"
 )
 
+// Next is the environment that e promotes to, or a Refusal.
+func (r Repository) Next(e Environment) (Environment, error) {
+	next, ok := r.Environment(e.PromotesTo)
+	switch {
+	case e.PromotesTo == "":
+		return next, refuse(ErrConflict, "promotes_to in its block of the configuration names one.", "%s promotes to no environment.", e.Key())
+	case !ok || next.Branch == e.Branch:
+		return next, refuse(ErrConflict, "Name one with a branch of its own in promotes_to.", "%s promotes to no environment with a branch of its own.", e.Key())
+	}
+	return next, nil
+}
+
+const minCommit = 7 // digits of a commit that a person must give at least
+
+// RollbackTo finds the commit that somebody means to have an environment's files put back to. A short one is looked for among its deployments; a whole
+// one is taken as it is. "" stays: the newest commit with which everything was in sync is looked for later.
+func (e Environment) RollbackTo(given, head string, deployed []Deployment) (string, error) {
+	to := strings.ToLower(strings.TrimSpace(given))
+	if to == "" {
+		return "", nil
+	}
+	if len(to) < minCommit || len(to) > 64 || strings.Trim(to, "0123456789abcdef") != "" {
+		return "", refuse(ErrInvalid, "Give at least 7 of its hexadecimal digits.", "%q is not a commit.", given)
+	}
+	if len(to) < 40 {
+		var found []string
+		for _, d := range deployed {
+			for _, c := range []string{d.Commit, d.Previous} {
+				if strings.HasPrefix(c, to) && !slices.Contains(found, c) {
+					found = append(found, c)
+				}
+			}
+		}
+		switch len(found) {
+		case 0:
+			return "", refuse(ErrNotFound, "`plumbline env history "+e.Name+"` lists them; a commit that was never deployed is named in full.", "No deployment of %s has a commit %s.", e.Key(), to)
+		case 1:
+			to = found[0]
+		default:
+			return "", refuse(ErrInvalid, "Give more of it.", "%s may be %s.", to, strings.Join(found, " or "))
+		}
+	}
+	if to == head {
+		return "", refuse(ErrConflict, "Name an earlier commit.", "%s is at %s already.", e.Branch, Short(to))
+	}
+	return to, nil
+}
+
 // Promotion is what one environment has that the one it promotes to does not.
 type Promotion struct {
 	From, To Environment

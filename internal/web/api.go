@@ -17,7 +17,11 @@ func (s *Server) apiRuns(w http.ResponseWriter, r *http.Request, _ Identity) err
 	if err != nil {
 		return err
 	}
-	return writeJSON(w, http.StatusOK, RunsJSON{convert(runs, s.runJSON)})
+	list, err := s.listed(r.Context(), runs)
+	if err != nil {
+		return err
+	}
+	return writeJSON(w, http.StatusOK, RunsJSON{list})
 }
 
 func (s *Server) apiRun(w http.ResponseWriter, r *http.Request, _ Identity) error {
@@ -33,8 +37,17 @@ func (s *Server) apiRun(w http.ResponseWriter, r *http.Request, _ Identity) erro
 	if err != nil {
 		return err
 	}
+	all, err := s.inForce(r.Context(), append(siblings, run)...)
+	if err != nil {
+		return err
+	}
+	siblings, run = all[:len(all)-1], all[len(all)-1]
 	out := RunDetailJSON{
 		Run: s.runJSON(run), Explanation: plumbline.Explain(run, siblings, s.c.Now()), Events: convert(events, eventJSON), Siblings: []RunJSON{},
+		Checks: convert(run.Checks, checkResultJSON), Findings: convert(run.Findings, policyFindingJSON),
+	}
+	if out.Since, err = s.sinceApproval(r.Context(), run); err != nil {
+		return err
 	}
 	for _, sib := range siblings {
 		if sib.ID != run.ID {
@@ -73,11 +86,15 @@ func (s *Server) apiPlan(w http.ResponseWriter, r *http.Request, _ Identity) err
 	return writeJSON(w, http.StatusOK, NewPlanJSON(*p))
 }
 
-func (s *Server) decided(w http.ResponseWriter, run plumbline.Run, err error) error {
+func (s *Server) decided(w http.ResponseWriter, r *http.Request, run plumbline.Run, err error) error {
 	if err != nil {
 		return err
 	}
-	return writeJSON(w, http.StatusOK, s.runJSON(run))
+	list, err := s.listed(r.Context(), []plumbline.Run{run})
+	if err != nil {
+		return err
+	}
+	return writeJSON(w, http.StatusOK, list[0])
 }
 
 func (s *Server) apiApprove(w http.ResponseWriter, r *http.Request, who Identity) error {
@@ -86,7 +103,7 @@ func (s *Server) apiApprove(w http.ResponseWriter, r *http.Request, who Identity
 		return err
 	}
 	run, err := s.approve(r.Context(), who, r.PathValue("run"), body.Digest)
-	return s.decided(w, run, err)
+	return s.decided(w, r, run, err)
 }
 
 func (s *Server) apiReject(w http.ResponseWriter, r *http.Request, who Identity) error {
@@ -95,17 +112,26 @@ func (s *Server) apiReject(w http.ResponseWriter, r *http.Request, who Identity)
 		return err
 	}
 	run, err := s.reject(r.Context(), who, r.PathValue("run"), body.Reason)
-	return s.decided(w, run, err)
+	return s.decided(w, r, run, err)
+}
+
+func (s *Server) apiBreakGlass(w http.ResponseWriter, r *http.Request, who Identity) error {
+	var body BreakGlassJSON
+	if err := readJSON(r, &body); err != nil {
+		return err
+	}
+	run, err := s.breakGlass(r.Context(), who, r.PathValue("run"), body.Digest, body.Reason)
+	return s.decided(w, r, run, err)
 }
 
 func (s *Server) apiRetry(w http.ResponseWriter, r *http.Request, who Identity) error {
 	run, err := s.retry(r.Context(), who, r.PathValue("run"))
-	return s.decided(w, run, err)
+	return s.decided(w, r, run, err)
 }
 
 func (s *Server) apiCancel(w http.ResponseWriter, r *http.Request, who Identity) error {
 	run, err := s.cancel(r.Context(), who, r.PathValue("run"))
-	return s.decided(w, run, err)
+	return s.decided(w, r, run, err)
 }
 
 func (s *Server) apiEnvironments(w http.ResponseWriter, r *http.Request, _ Identity) error {
@@ -126,8 +152,21 @@ func (s *Server) apiEnvironment(w http.ResponseWriter, r *http.Request, _ Identi
 		return err
 	}
 	out := EnvironmentDetailJSON{
-		EnvironmentJSON: environmentJSON(p.Status), StackList: convert(p.Stacks, stackJSON), Runs: convert(p.Runs, s.runJSON),
-		Findings: convert(p.Findings, findingJSON),
+		EnvironmentJSON: environmentJSON(p.Status), StackList: convert(p.Stacks, stackJSON), Findings: convert(p.Findings, findingJSON),
+	}
+	if out.Runs, err = s.listed(r.Context(), p.Runs); err != nil {
+		return err
+	}
+	if out.Calendar, err = s.calendar(r.Context(), e); err != nil {
+		return err
+	}
+	if e.PromotesTo != "" {
+		next, err := s.promotion(r.Context(), e)
+		if err != nil {
+			return err
+		}
+		promotion := promotionJSON(next)
+		out.Promotion = &promotion
 	}
 	if p.Deployment != nil {
 		d := deploymentJSON(*p.Deployment, p.Runs)
@@ -166,7 +205,7 @@ func (s *Server) apiRequests(w http.ResponseWriter, r *http.Request, _ Identity)
 		return err
 	}
 	return writeJSON(w, http.StatusOK, RequestsJSON{convert(list, func(r plumbline.Request) RequestJSON {
-		return RequestJSON{ID: r.ID, Kind: r.Kind, Stacks: r.Stacks, By: r.By, At: r.At}
+		return RequestJSON{ID: r.ID, Kind: r.Kind, Stacks: r.Stacks, To: r.To, By: r.By, At: r.At}
 	})})
 }
 
@@ -232,15 +271,106 @@ func (s *Server) apiWhy(w http.ResponseWriter, r *http.Request, _ Identity) erro
 	}
 	out := WhyJSON{Answers: []AnswerJSON{}}
 	for _, run := range runs {
-		siblings, err := s.siblings(r.Context(), run)
+		a, err := s.why(r.Context(), run)
 		if err != nil {
 			return err
 		}
-		out.Answers = append(out.Answers, AnswerJSON{Run: s.runJSON(run), Text: plumbline.Explain(run, siblings, s.c.Now())})
+		out.Answers = append(out.Answers, a)
 	}
 	return writeJSON(w, http.StatusOK, out)
 }
 
 func (s *Server) apiDebug(w http.ResponseWriter, _ *http.Request, _ Identity) error {
 	return writeJSON(w, http.StatusOK, LoopsJSON{append([]Loop{}, s.c.Debug()...)})
+}
+
+func (s *Server) apiRunWhy(w http.ResponseWriter, r *http.Request, _ Identity) error {
+	run, err := s.run(r.Context(), r.PathValue("run"))
+	if err != nil {
+		return err
+	}
+	out, err := s.why(r.Context(), run)
+	if err != nil {
+		return err
+	}
+	return writeJSON(w, http.StatusOK, out)
+}
+
+func (s *Server) apiCalendar(w http.ResponseWriter, r *http.Request, _ Identity) error {
+	e, err := s.environment(r.PathValue("repo"), r.PathValue("env"))
+	if err != nil {
+		return err
+	}
+	out, err := s.calendar(r.Context(), e)
+	if err != nil {
+		return err
+	}
+	return writeJSON(w, http.StatusOK, out)
+}
+
+func (s *Server) apiFreeze(w http.ResponseWriter, r *http.Request, who Identity) error {
+	var body FreezeForJSON
+	if err := readJSON(r, &body); err != nil {
+		return err
+	}
+	out, err := s.freeze(r.Context(), who, r.PathValue("repo"), r.PathValue("env"), body.Reason, body.Until)
+	if err != nil {
+		return err
+	}
+	return writeJSON(w, http.StatusOK, out)
+}
+
+func (s *Server) apiThaw(w http.ResponseWriter, r *http.Request, who Identity) error {
+	var body ThawJSON
+	if err := readJSON(r, &body); err != nil {
+		return err
+	}
+	var out ThawedJSON
+	var err error
+	if out.Lifted, err = s.thaw(r.Context(), who, r.PathValue("repo"), r.PathValue("env"), body.ID, body.Reason); err != nil {
+		return err
+	}
+	e, err := s.environment(r.PathValue("repo"), r.PathValue("env"))
+	if err != nil {
+		return err
+	}
+	if out.Calendar, err = s.calendar(r.Context(), e); err != nil {
+		return err
+	}
+	return writeJSON(w, http.StatusOK, out)
+}
+
+func (s *Server) apiPromotion(w http.ResponseWriter, r *http.Request, _ Identity) error {
+	e, err := s.environment(r.PathValue("repo"), r.PathValue("env"))
+	if err != nil {
+		return err
+	}
+	p, err := s.promotion(r.Context(), e)
+	if err != nil {
+		return err
+	}
+	return writeJSON(w, http.StatusOK, promotionJSON(p))
+}
+
+func (s *Server) apiPromote(w http.ResponseWriter, r *http.Request, who Identity) error {
+	if err := readJSON(r, &struct{}{}); err != nil {
+		return err
+	}
+	out, err := s.promote(r.Context(), who, r.PathValue("repo"), r.PathValue("env"))
+	if err != nil {
+		return err
+	}
+	return writeJSON(w, http.StatusAccepted, out)
+}
+
+func (s *Server) apiRollback(w http.ResponseWriter, r *http.Request, who Identity) error {
+	var body RollbackJSON
+	if err := readJSON(r, &body); err != nil {
+		return err
+	}
+	out, err := s.rollback(r.Context(), who, r.PathValue("repo"), r.PathValue("env"), body.To)
+	if err != nil {
+		return err
+	}
+	return writeJSON(w, http.StatusAccepted, out)
 }

@@ -1,8 +1,10 @@
 package web
 
 import (
+	"cmp"
 	"fmt"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -42,7 +44,7 @@ func (s *Server) runJSON(r plumbline.Run) RunJSON {
 	j := RunJSON{
 		ID: r.ID, Kind: r.Kind, State: r.State, Label: r.Label(),
 		Repository: r.Stack.Repository, Environment: r.Stack.Environment, Stack: r.Stack.Name,
-		Commit: r.Commit, Base: r.Base, MR: r.MR, Deployment: r.Deployment, Because: r.Because, By: r.By, WaitsFor: r.WaitsFor,
+		Commit: r.Commit, Base: r.Base, MR: r.MR, Deployment: r.Deployment, Because: r.Because, By: r.By, WaitsFor: r.WaitsFor, Authors: r.Authors,
 		Attempt: r.Attempt, Worker: r.Claim.Worker, Unapplied: r.Unapplied, DriftOpen: r.DriftOpen,
 		RejectedBy: r.RejectedBy, Reason: r.Reason,
 		Queued: r.Queued, Started: r.Started, Planned: r.Planned, Finished: r.Finished, Since: since(r),
@@ -61,6 +63,22 @@ func (s *Server) runJSON(r plumbline.Run) RunJSON {
 	}
 	if r.State == plumbline.StateAwaiting {
 		j.Missing, j.ValidUntil = r.Missing(s.c.Now()), r.ValidUntil()
+	}
+	if r.State == plumbline.StateAwaiting || r.State == plumbline.StatePlanned && r.Kind == plumbline.KindProposal {
+		if unmet := r.Unmet(s.c.Now()); len(unmet) > 0 {
+			j.Needs = r.Needs(s.c.Now())
+			j.Demands = convert(unmet, func(d plumbline.Demand) DemandJSON {
+				return DemandJSON{Count: d.Count, From: d.From, Why: d.Why, Text: d.String()}
+			})
+		}
+	}
+	if r.State == plumbline.StateAwaiting || r.State == plumbline.StateApproved {
+		if why, until, closed := r.Closed(s.c.Now()); closed {
+			j.Closed = &ClosedJSON{why, until}
+		}
+	}
+	if g := r.Glass; g != nil {
+		j.Glass = &GlassJSON{By: g.By, Door: g.Door, Reason: g.Reason, Digest: g.Digest, At: g.At}
 	}
 	if f := r.Failure; f != nil {
 		j.Failure = &FailureJSON{Kind: f.Kind, Text: f.Text, Next: f.Next, Diagnostics: convert(f.Diagnostics, diagnosticJSON)}
@@ -228,4 +246,53 @@ func (s *Server) mergeRequestJSON(m plumbline.MergeRequest, runs []plumbline.Run
 		Head: m.Head, State: m.State, Draft: m.Draft, Fork: m.Fork, Conflict: m.Conflict, Skipped: m.Skipped, Removed: m.Removed,
 		Findings: convert(m.Findings, findingJSON), Updated: m.UpdatedAt, Runs: convert(runs, s.runJSON),
 	}
+}
+
+func checkResultJSON(c plumbline.CheckResult) CheckResultJSON {
+	return CheckResultJSON{Name: c.Name, Verdict: c.Verdict, Text: c.Text, Findings: convert(c.Findings, findingJSON), Output: c.Output}
+}
+
+func policyFindingJSON(f plumbline.PolicyFinding) PolicyFindingJSON { return PolicyFindingJSON(f) }
+func reasonJSON(r plumbline.Reason) ReasonJSON                      { return ReasonJSON(r) }
+
+func freezeJSON(f plumbline.Frozen) FreezeJSON {
+	return FreezeJSON{ID: f.ID, Name: f.Name, From: f.From, Until: f.Until, Reason: f.Reason, By: f.By}
+}
+
+// openings is how many of the next are shown.
+const openings = 5
+
+func calendarJSON(c plumbline.Calendar, set []plumbline.Frozen, now time.Time) CalendarJSON {
+	j := CalendarJSON{Freezes: []FreezeJSON{}}
+	for _, f := range c.Freezes {
+		if f.Until.IsZero() || f.Until.After(now) {
+			j.Freezes = append(j.Freezes, freezeJSON(plumbline.Frozen{Freeze: f}))
+		}
+	}
+	freezes := slices.Clone(c.Freezes)
+	for _, f := range set {
+		j.Freezes, freezes = append(j.Freezes, freezeJSON(f)), append(freezes, f.Freeze)
+	}
+	c.Freezes = freezes
+	j.Windows = convert(c.Windows, func(w plumbline.Window) WindowJSON {
+		return WindowJSON{Name: w.Name, Allow: w.Allow, For: w.For.String(), Timezone: cmp.Or(w.Timezone, "UTC")}
+	})
+	if why, until, closed := c.Closed(now); closed {
+		j.Closed = &ClosedJSON{why, until}
+	}
+	j.Openings = convert(c.Openings(now, openings), func(o plumbline.Span) SpanJSON { return SpanJSON(o) })
+	return j
+}
+
+func promotionJSON(p plumbline.Promotion) PromotionJSON {
+	j := PromotionJSON{
+		To: p.To.Name, Source: p.From.Branch, Target: p.To.Branch, Same: p.Same, MergeRequest: p.Open,
+		Stacks: convert(p.Stacks, func(s plumbline.Promotable) PromotableJSON { return PromotableJSON(s) }),
+	}
+	for _, s := range p.Stacks {
+		if s.Ahead {
+			j.Ahead++
+		}
+	}
+	return j
 }

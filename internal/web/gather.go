@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/plumbline/plumbline/internal/diff"
 	"github.com/plumbline/plumbline/internal/plumbline"
 )
 
@@ -348,4 +349,134 @@ func (s *Server) answers(ctx context.Context, q url.Values) ([]plumbline.Run, er
 		return nil, refuse(plumbline.ErrNotFound, "`plumbline drift check` looks at it.", "Nothing has run for %s yet.", stack)
 	}
 	return out, nil
+}
+
+// inForce returns runs with the freezes of their environments that people have set. Those that have ended do not wait for anything.
+func (s *Server) inForce(ctx context.Context, runs ...plumbline.Run) ([]plumbline.Run, error) {
+	if !slices.ContainsFunc(runs, func(r plumbline.Run) bool { return !r.State.Ended() }) {
+		return runs, nil
+	}
+	set, err := s.c.Store.Freezes(ctx, "", "", s.c.Now())
+	if err != nil {
+		return nil, err
+	}
+	return convert(runs, func(r plumbline.Run) plumbline.Run { return r.Frozen(set) }), nil
+}
+
+// listed are runs as the API gives them.
+func (s *Server) listed(ctx context.Context, runs []plumbline.Run) ([]RunJSON, error) {
+	runs, err := s.inForce(ctx, runs...)
+	return convert(runs, s.runJSON), err
+}
+
+// why explains a run, in a paragraph and link by link.
+func (s *Server) why(ctx context.Context, run plumbline.Run) (AnswerJSON, error) {
+	siblings, err := s.siblings(ctx, run)
+	if err != nil {
+		return AnswerJSON{}, err
+	}
+	// Of its stack, what took its place, or else what is in its way.
+	f := plumbline.RunFilter{Repository: run.Stack.Repository, Environment: run.Stack.Environment, Stack: run.Stack.Name, Limit: maxListing}
+	if run.State != plumbline.StateSuperseded {
+		f.States = []plumbline.State{plumbline.StatePlanning, plumbline.StateApplying}
+	}
+	others, err := s.c.Store.Runs(ctx, f)
+	if err != nil {
+		return AnswerJSON{}, err
+	}
+	for _, o := range others {
+		if !slices.ContainsFunc(siblings, func(r plumbline.Run) bool { return r.ID == o.ID }) {
+			siblings = append(siblings, o)
+		}
+	}
+	events, err := s.c.Store.Events(ctx, run.ID)
+	if err != nil {
+		return AnswerJSON{}, err
+	}
+	all, err := s.inForce(ctx, append(siblings, run)...)
+	if err != nil {
+		return AnswerJSON{}, err
+	}
+	around, run := all[:len(all)-1], all[len(all)-1]
+	return AnswerJSON{
+		Run: s.runJSON(run), Text: plumbline.Explain(run, around, s.c.Now()), Chain: convert(plumbline.Reasons(run, around, events, s.c.Now()), reasonJSON),
+	}, nil
+}
+
+// sinceApproval tells how a run's plan differs from another that somebody has agreed to; nil where nobody has.
+func (s *Server) sinceApproval(ctx context.Context, run plumbline.Run) (*SinceJSON, error) {
+	a, ok := run.Outdated()
+	if !ok {
+		return nil, nil
+	}
+	j := &SinceJSON{By: a.By, At: a.At, Carried: a.Carried, Digest: a.Digest}
+	if a.Digest == run.Plan.Digest {
+		j.Way = true
+		j.Text = "The changes are those that " + a.By + " agreed to, made in another way: the settings of a provider, a provisioner, a variable or the engine have changed since."
+		return j, nil
+	}
+	approved, err := s.c.Plans.PlanDocument(ctx, a.Plan)
+	if errors.Is(err, plumbline.ErrNotFound) {
+		j.Missing, j.Text = true, "The plan that "+a.By+" agreed to is not kept any more."
+		return j, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("plan that %s agreed to: %w", a.By, err)
+	}
+	now, err := s.plan(ctx, run)
+	if err != nil {
+		return nil, err
+	}
+	if now == nil {
+		j.Missing, j.Text = true, "The plan of this run is not kept any more."
+		return j, nil
+	}
+	c := diff.Compare(approved, *now)
+	j.More, j.Fewer, j.Different = c.More, c.Fewer, c.Different
+	j.Text = fmt.Sprintf("Since %s agreed to %s: %s.", a.By, plumbline.ShortDigest(a.Digest), c.Summary())
+	j.Lines = convert(c.Lines(), diff.Line.String)
+	return j, nil
+}
+
+func (s *Server) calendar(ctx context.Context, e plumbline.Environment) (CalendarJSON, error) {
+	set, err := s.c.Store.Freezes(ctx, e.Repository, e.Name, s.c.Now())
+	return calendarJSON(e.Calendar, set, s.c.Now()), err
+}
+
+// promotion compares an environment with the one that it promotes to.
+func (s *Server) promotion(ctx context.Context, e plumbline.Environment) (plumbline.Promotion, error) {
+	repo, err := s.repository(e.Repository)
+	if err != nil {
+		return plumbline.Promotion{}, err
+	}
+	to, err := repo.Next(e)
+	if err != nil {
+		return plumbline.Promotion{}, err
+	}
+	var here, there []plumbline.StackStatus
+	var heads [2]string
+	for i, of := range []plumbline.Environment{e, to} {
+		if heads[i], err = s.c.Store.Head(ctx, e.Repository, of.Branch); err != nil {
+			return plumbline.Promotion{}, err
+		}
+	}
+	if here, err = s.c.Store.Stacks(ctx, e.Repository, e.Name); err != nil {
+		return plumbline.Promotion{}, err
+	}
+	if there, err = s.c.Store.Stacks(ctx, e.Repository, to.Name); err != nil {
+		return plumbline.Promotion{}, err
+	}
+	deployed, err := s.c.Store.Deployments(ctx, e.Repository, e.Name, maxListing)
+	if err != nil {
+		return plumbline.Promotion{}, err
+	}
+	requests, err := s.c.Store.MergeRequests(ctx, e.Repository, "")
+	if err != nil {
+		return plumbline.Promotion{}, err
+	}
+	runs, err := s.c.Store.Runs(ctx, plumbline.RunFilter{
+		Repository: e.Repository, Environment: to.Name, Kinds: []plumbline.Kind{plumbline.KindDeploy, plumbline.KindDestroy}, Limit: deploysLookedAt,
+		States: []plumbline.State{plumbline.StateQueued, plumbline.StatePlanning, plumbline.StateAwaiting, plumbline.StateApproved, plumbline.StateApplying},
+	})
+	return plumbline.PromotionOf(e, to, heads[0], heads[1], here, there, deployed, requests, runs), err
 }

@@ -75,6 +75,19 @@ func (s *Server) routes() []route {
 		{get, "/api/v1/merge-requests", ActionView, api, s.apiMergeRequests},
 		{get, "/api/v1/why", ActionView, api, s.apiWhy},
 		{get, "/api/v1/debug", ActionDebug, api, s.apiDebug},
+
+		{post, "/api/v1/runs/{run}/break-glass", plumbline.MayBreakGlass, api, s.apiBreakGlass},
+		{get, "/api/v1/runs/{run}/why", ActionView, api, s.apiRunWhy},
+		{get, "/api/v1/environments/{repo}/{env}/calendar", ActionView, api, s.apiCalendar},
+		{get, "/api/v1/environments/{repo}/{env}/promotion", ActionView, api, s.apiPromotion},
+		{post, "/api/v1/environments/{repo}/{env}/freeze", plumbline.MayFreeze, api, s.apiFreeze},
+		{post, "/api/v1/environments/{repo}/{env}/thaw", plumbline.MayFreeze, api, s.apiThaw},
+		{post, "/api/v1/environments/{repo}/{env}/promote", plumbline.MayPropose, api, s.apiPromote},
+		{post, "/api/v1/environments/{repo}/{env}/rollback", plumbline.MayPropose, api, s.apiRollback},
+		{get, "/api/v1/audit", plumbline.MayAudit, api, s.apiAudit},
+		{get, "/api/v1/audit/export", plumbline.MayAudit, api, s.apiAuditExport},
+		{get, "/api/v1/audit/verify", plumbline.MayAudit, api, s.apiAuditVerify},
+
 		{get, "/api/", ActionView, api, s.nothing},
 	}
 }
@@ -120,22 +133,29 @@ func (s *Server) serve(rt route) http.Handler {
 			if who, err = s.identify(r); err != nil && rt.action != ActionPublic {
 				return err
 			}
-			if err := s.intended(r, rt, who); err != nil {
-				return err
-			}
-			environment := ""
-			if env := r.PathValue("env"); env != "" {
-				environment = r.PathValue("repo") + "/" + env
-			}
-			if err := authorize(s.c.Access, who, rt.action, environment); err != nil {
-				return err
-			}
-			return rt.handle(w, r, who)
+			return s.answer(w, r, rt, who)
 		}()
 		if err != nil {
 			s.fail(w, r, rt, who, err)
 		}
 	})
+}
+
+// answer does what somebody asks for if they may.
+func (s *Server) answer(w http.ResponseWriter, r *http.Request, rt route, who Identity) (err error) {
+	run, environment := s.about(r)
+	defer func() {
+		if err != nil {
+			s.refused(r, rt.action, who, run, environment, err)
+		}
+	}()
+	if err := s.intended(r, rt, who); err != nil {
+		return err
+	}
+	if err := authorize(s.c.Access, who, rt.action, environment); err != nil {
+		return err
+	}
+	return rt.handle(w, r, who)
 }
 
 // served reports whether a Host header names this server. A page elsewhere whose name was made to point at a loopback address (DNS

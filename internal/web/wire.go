@@ -33,6 +33,11 @@ type RunJSON struct {
 	Plan        *PlanInfoJSON   `json:"plan,omitempty"`
 	Approvals   []ApprovalJSON  `json:"approvals,omitempty"`
 	Missing     int             `json:"approvals_missing,omitempty"` // while it awaits approval
+	Needs       string          `json:"needs,omitempty"`             // what Demands come to, in words
+	Demands     []DemandJSON    `json:"demands,omitempty"`           // agreement that the plan still needs
+	Closed      *ClosedJSON     `json:"closed,omitempty"`            // while it waits: its environment takes no changes now
+	Glass       *GlassJSON      `json:"glass,omitempty"`             // somebody has it applied against the rules
+	Authors     []string        `json:"authors,omitempty"`           // of the change, as far as is known
 	ValidUntil  time.Time       `json:"valid_until,omitzero"`        // the plan can be approved until then
 	Unapplied   bool            `json:"unapplied,omitempty"`
 	DriftOpen   int             `json:"drift_open,omitempty"`
@@ -80,6 +85,62 @@ type ApprovalJSON struct {
 	Expires time.Time      `json:"expires,omitzero"`
 }
 
+// DemandJSON is agreement that a plan still needs.
+type DemandJSON struct {
+	Count int      `json:"count"`          // how many more people
+	From  []string `json:"from,omitempty"` // "group:sre", "user:alice@example.com", "role:approver": any of them; none: everybody who may approve
+	Why   string   `json:"why,omitempty"`  // what a policy says; none: the environment's own rule
+	Text  string   `json:"text"`
+}
+
+// ClosedJSON is why an environment takes no changes.
+type ClosedJSON struct {
+	Why   string    `json:"why"`
+	Until time.Time `json:"until,omitzero"` // left out where nobody knows
+}
+
+// GlassJSON is that somebody had a plan applied against the rules.
+type GlassJSON struct {
+	By     string         `json:"by"`
+	Door   plumbline.Door `json:"door,omitempty"`
+	Reason string         `json:"reason"`
+	Digest string         `json:"digest"`
+	At     time.Time      `json:"at"`
+}
+
+// CheckResultJSON is what one check beside the plan came to.
+type CheckResultJSON struct {
+	Name     plumbline.CheckName `json:"name"`
+	Verdict  plumbline.Verdict   `json:"verdict"`
+	Text     string              `json:"text,omitempty"`
+	Findings []FindingJSON       `json:"findings,omitempty"`
+	Output   string              `json:"output,omitempty"`
+}
+
+// PolicyFindingJSON is what one rule of a policy says about a plan.
+type PolicyFindingJSON struct {
+	Policy  string                `json:"policy"`
+	Level   plumbline.PolicyLevel `json:"level"`
+	Message string                `json:"message"`
+	Address string                `json:"address,omitempty"`
+	From    []string              `json:"from,omitempty"`
+}
+
+// SinceJSON is how the plan at hand differs from the newest other plan that somebody has agreed to.
+type SinceJSON struct {
+	By        string    `json:"by"`
+	At        time.Time `json:"at"`
+	Carried   string    `json:"carried,omitempty"`
+	Digest    string    `json:"digest"`            // of the plan that was agreed to
+	Text      string    `json:"text"`              // one sentence
+	Way       bool      `json:"way,omitempty"`     // the changes are the same, made in another way: only Plan.Config differs
+	Missing   bool      `json:"missing,omitempty"` // one of the plans is not kept any more: nobody can tell the difference
+	More      []string  `json:"more,omitempty"`    // addresses of what only the plan at hand does
+	Fewer     []string  `json:"fewer,omitempty"`
+	Different []string  `json:"different,omitempty"`
+	Lines     []string  `json:"lines,omitempty"` // the difference as people read it
+}
+
 // FailureJSON is why a run failed.
 type FailureJSON struct {
 	Kind        plumbline.FailureKind `json:"kind"`
@@ -117,10 +178,13 @@ type EventJSON struct {
 
 // RunDetailJSON is a run with all that is told of it beside its plan and log.
 type RunDetailJSON struct {
-	Run         RunJSON     `json:"run"`
-	Explanation string      `json:"explanation"`
-	Events      []EventJSON `json:"events"`
-	Siblings    []RunJSON   `json:"siblings"` // the other runs of its deployment
+	Run         RunJSON             `json:"run"`
+	Explanation string              `json:"explanation"`
+	Since       *SinceJSON          `json:"since,omitempty"` // somebody has agreed to another plan
+	Checks      []CheckResultJSON   `json:"checks,omitempty"`
+	Findings    []PolicyFindingJSON `json:"findings,omitempty"` // of policies
+	Events      []EventJSON         `json:"events"`
+	Siblings    []RunJSON           `json:"siblings"` // the other runs of its deployment
 }
 
 // RunsJSON is a listing of runs.
@@ -157,6 +221,68 @@ type EnvironmentDetailJSON struct {
 	Deployment *DeploymentJSON `json:"deployment,omitempty"` // the newest
 	Runs       []RunJSON       `json:"runs"`                 // of the newest deployment
 	Findings   []FindingJSON   `json:"findings"`
+	Calendar   CalendarJSON    `json:"calendar"`
+	Promotion  *PromotionJSON  `json:"promotion,omitempty"` // where it promotes to another
+}
+
+// CalendarJSON is when an environment takes changes.
+type CalendarJSON struct {
+	Closed   *ClosedJSON  `json:"closed,omitempty"` // now
+	Windows  []WindowJSON `json:"windows"`          // none: at all times
+	Freezes  []FreezeJSON `json:"freezes"`          // those that are over are left out
+	Openings []SpanJSON   `json:"openings"`         // the next; the first has begun if it is open now
+}
+
+// WindowJSON is a time in which changes may be applied.
+type WindowJSON struct {
+	Name     string `json:"name"`
+	Allow    string `json:"allow"` // when it opens, as cron writes it
+	For      string `json:"for"`
+	Timezone string `json:"timezone"`
+}
+
+// FreezeJSON is a time in which nothing is applied.
+type FreezeJSON struct {
+	ID     int64     `json:"id,omitempty"` // of one that a person has set; else it comes from the configuration
+	Name   string    `json:"name,omitempty"`
+	From   time.Time `json:"from"`
+	Until  time.Time `json:"until,omitzero"` // left out: until it is lifted
+	Reason string    `json:"reason,omitempty"`
+	By     string    `json:"by,omitempty"`
+}
+
+// SpanJSON is the time from an instant until just before another.
+type SpanJSON struct {
+	From  time.Time `json:"from"`
+	Until time.Time `json:"until,omitzero"` // left out: no end is known
+}
+
+// ThawedJSON is how many freezes were lifted, and when the environment takes changes now.
+type ThawedJSON struct {
+	Lifted   int          `json:"lifted"`
+	Calendar CalendarJSON `json:"calendar"`
+}
+
+// PromotionJSON is what an environment has that the one it promotes to does not.
+type PromotionJSON struct {
+	To           string           `json:"to"`
+	Source       string           `json:"source"` // branches
+	Target       string           `json:"target"`
+	Same         bool             `json:"same"`                    // the target has all that the source has
+	MergeRequest string           `json:"merge_request,omitempty"` // open, from one to the other
+	Ahead        int              `json:"ahead"`                   // how many stacks are
+	Stacks       []PromotableJSON `json:"stacks"`
+}
+
+// PromotableJSON is how far a stack is in both environments.
+type PromotableJSON struct {
+	Stack   string          `json:"stack"`
+	Here    string          `json:"here,omitempty"`    // commit that it is in sync with
+	There   string          `json:"there,omitempty"`   // likewise
+	Missing bool            `json:"missing,omitempty"` // there is none there
+	Ahead   bool            `json:"ahead"`             // what is here is not there
+	Pending plumbline.RunID `json:"pending,omitempty"` // run there that has not ended
+	State   plumbline.State `json:"state,omitempty"`   // its state
 }
 
 // StackJSON is a stack as it stands.
@@ -348,8 +474,16 @@ type WhyJSON struct {
 
 // AnswerJSON is why one run exists.
 type AnswerJSON struct {
-	Run  RunJSON `json:"run"`
-	Text string  `json:"text"`
+	Run   RunJSON      `json:"run"`
+	Text  string       `json:"text"`
+	Chain []ReasonJSON `json:"chain"`
+}
+
+// ReasonJSON is one link of the chain that leads to where a run stands.
+type ReasonJSON struct {
+	What    string          `json:"what"`
+	Because string          `json:"because,omitempty"`
+	Run     plumbline.RunID `json:"run,omitempty"` // that it is about, or that is in the way
 }
 
 // RequestedJSON is a wish that was filed. Once it is not among the requests any more, its runs are queued: those of Stacks with an ID
@@ -361,11 +495,22 @@ type RequestedJSON struct {
 	Stacks  []string        `json:"stacks"`
 }
 
+// ProposedJSON is a wish for a merge request, or for a commit, that was filed.
+type ProposedJSON struct {
+	Request int64     `json:"request"`
+	At      time.Time `json:"at"`
+	Source  string    `json:"source,omitempty"` // branch of a promotion
+	Target  string    `json:"target"`           // branch that it is to change
+	To      string    `json:"to,omitempty"`     // commit of a rollback; left out: the newest with which everything was in sync
+	Text    string    `json:"text"`             // where it will appear
+}
+
 // RequestJSON is a wish that nobody has fulfilled yet.
 type RequestJSON struct {
 	ID     int64                 `json:"id"`
 	Kind   plumbline.RequestKind `json:"kind"`
 	Stacks []string              `json:"stacks,omitempty"` // none: all
+	To     string                `json:"to,omitempty"`     // of a rollback
 	By     string                `json:"by"`
 	At     time.Time             `json:"at"`
 }
@@ -378,6 +523,34 @@ type RequestsJSON struct {
 // ApproveJSON is the body of an approval: the digest that was seen, or its first characters.
 type ApproveJSON struct {
 	Digest string `json:"digest"`
+}
+
+// BreakGlassJSON is the body of an apply against the rules.
+type BreakGlassJSON struct {
+	Digest string `json:"digest"`
+	Reason string `json:"reason"`
+}
+
+// FreezeForJSON is the body of a freeze.
+type FreezeForJSON struct {
+	Until  time.Time `json:"until,omitzero"` // left out: until it is lifted
+	Reason string    `json:"reason"`
+}
+
+// ThawJSON is the body that lifts freezes.
+type ThawJSON struct {
+	ID     int64  `json:"id,omitempty"` // left out: all that people have set
+	Reason string `json:"reason"`
+}
+
+// RollbackJSON is the body of a rollback.
+type RollbackJSON struct {
+	To string `json:"to,omitempty"` // commit, or its first 7 digits or more
+}
+
+// AuditJSON is a listing of the audit log.
+type AuditJSON struct {
+	Entries []plumbline.AuditRow `json:"entries"` // the domain's own form: their text is what their hashes cover
 }
 
 // RejectJSON is the body of a rejection.
