@@ -135,7 +135,8 @@ func build(ctx context.Context, cfg *config.Config, log *zap.Logger) (d *daemon,
 	if err := d.adapt(ctx); err != nil {
 		return d, err
 	}
-	d.loops = append(d.loops, d.expiry(), d.sweep())
+	ledger := anchored{d.store, filepath.Join(data, "audit.anchor")}
+	d.loops = append(d.loops, d.expiry(), d.sweep(), d.anchor(ledger))
 	if d.ln, err = (&net.ListenConfig{}).Listen(ctx, "tcp", cfg.Server.Listen); err != nil {
 		return d, fmt.Errorf("server.listen: %w", err)
 	}
@@ -143,7 +144,7 @@ func build(ctx context.Context, cfg *config.Config, log *zap.Logger) (d *daemon,
 		cfg.Server.PublicURL = "http://" + d.ln.Addr().String()
 	}
 	d.web = web.New(web.Config{
-		Store: d.store, Plans: docs, Logs: docs, Repositories: cfg.Repositories, Token: d.token, PublicURL: cfg.Server.PublicURL,
+		Store: ledger, Plans: docs, Logs: docs, Repositories: cfg.Repositories, Token: d.token, PublicURL: cfg.Server.PublicURL,
 		Version: version(), Log: log.Named("web"), Debug: d.lamps.list, Forges: d.allowances, Hooks: d.hook.Receive, Access: cfg.Access,
 	})
 	return d, nil
