@@ -94,8 +94,8 @@ func BenchmarkClaimPassesOver(b *testing.B) {
 	}
 }
 
-// BenchmarkUpdate changes a run as people do, once in a way that the audit log tells of, and once in a way that it does not: the difference is
-// what the log costs.
+// BenchmarkUpdate changes a run once in a way that is told of, and once in a way that is not: the difference is what an entry of the audit log costs,
+// together with its line of the run's history.
 func BenchmarkUpdate(b *testing.B) {
 	for _, db := range []string{"sqlite", "postgres"} {
 		for _, told := range []bool{false, true} {

@@ -54,7 +54,7 @@ func (s *Store) Claim(ctx context.Context, worker string, now time.Time, lease t
 		bad    error
 	)
 	start := func(r *plumbline.Run, now time.Time) error { return r.Start(worker, now, lease) }
-	for tries := 0; tries < 1000; {
+	for range 1000 {
 		var (
 			id     int64
 			out    plumbline.Run
@@ -107,9 +107,7 @@ func (s *Store) Claim(ctx context.Context, worker string, now time.Time, lease t
 			return plumbline.Run{}, fmt.Errorf("a run to claim: %w", plumbline.ErrNotFound)
 		case errors.As(err, &busy):
 			// Another worker took a run of the same stack in between. The next look sees it.
-			tries++
 		case errors.As(err, &damaged), errors.Is(err, plumbline.ErrConflict):
-			tries++
 			bad = fmt.Errorf("claim run %d: %w", id, err)
 			passed = append(passed, id)
 			s.log.Error("a run cannot be claimed and is passed over", zap.Int64("run", id), zap.Error(err))

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -10,6 +11,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/pressly/goose/v3"
 
 	"github.com/plumbline/plumbline/internal/plumbline"
 	"github.com/plumbline/plumbline/internal/testenv"
@@ -254,6 +257,43 @@ func TestNewerSchemaIsRefused(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), "newer Plumbline") {
 			t.Errorf("error is %v, want it to speak of a newer Plumbline", err)
 		}
+	})
+}
+
+// A database of the version before: what waited to be applied is applied, and the log begins.
+func TestUpgrade(t *testing.T) {
+	each(t, func(t *testing.T, dsn string) {
+		ctx := t.Context()
+		old := &Store{dialect: sqliteDialect}
+		var err error
+		if path, isSQLite := strings.CutPrefix(dsn, "sqlite:"); isSQLite {
+			old.write, old.read, err = openSQLite(path)
+		} else {
+			old.dialect = postgresDialect
+			old.write, _, err = openPostgres(dsn, 2)
+			old.read = old.write
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		old.stop = func() {}
+		p := must[*goose.Provider](t)(goose.NewProvider(old.dialect.goose, old.write, must[fs.FS](t)(fs.Sub(migrations, "migrations")), goose.WithLogger(goose.NopLogger())))
+		must[[]*goose.MigrationResult](t)(p.UpTo(ctx, 2))
+		r := queued(plumbline.KindDeploy, "net", "c1")
+		r.ID, r.State, r.Plan = 1, plumbline.StateApproved, changes(digest)
+		r.Approvals = []plumbline.Approval{{By: "ops-b", Digest: digest, At: t0}}
+		old.sqlExec(t, `
+			INSERT INTO run (id, repository, environment, stack, kind, state, subject, mr, deployment, head, env_order, priority, due, version, reported, doc)
+			VALUES (1, 'infra', 'production', 'net', 'deploy', 'approved', 'deploy production', '', 0, '', 0, 0, NULL, 5, 5, $1)`, must[string](t)(encode(r)))
+		if err := old.Close(); err != nil {
+			t.Fatal(err)
+		}
+
+		s := open(t, dsn)
+		if r := must[plumbline.Run](t)(s.Claim(ctx, "worker-1", t0, lease)); r.ID != 1 || r.State != plumbline.StateApplying {
+			t.Errorf("claimed run %v, which is %s", r.ID, r.State)
+		}
+		whole(t, s, 1)
 	})
 }
 
