@@ -32,10 +32,17 @@ func since(r plumbline.Run) time.Time {
 		return r.Started
 	case r.State == plumbline.StateAwaiting:
 		return r.Planned
-	case r.State == plumbline.StateApproved && len(r.Approvals) > 0:
-		return r.Approvals[len(r.Approvals)-1].At
 	case r.State == plumbline.StateApproved:
-		return r.Planned
+		at := r.Planned // what was agreed to before counts from then on
+		for _, a := range r.Approvals {
+			if r.Plan != nil && a.Digest == r.Plan.Digest && a.At.After(at) {
+				at = a.At
+			}
+		}
+		if r.Glass != nil && r.Glass.At.After(at) {
+			at = r.Glass.At
+		}
+		return at
 	}
 	return r.Finished
 }
@@ -275,13 +282,22 @@ func calendarJSON(c plumbline.Calendar, set []plumbline.Frozen, now time.Time) C
 	}
 	c.Freezes = freezes
 	j.Windows = convert(c.Windows, func(w plumbline.Window) WindowJSON {
-		return WindowJSON{Name: w.Name, Allow: w.Allow, For: w.For.String(), Timezone: cmp.Or(w.Timezone, "UTC")}
+		return WindowJSON{Name: w.Name, Allow: w.Allow, For: hours(w.For), Timezone: cmp.Or(w.Timezone, "UTC")}
 	})
 	if why, until, closed := c.Closed(now); closed {
 		j.Closed = &ClosedJSON{why, until}
 	}
 	j.Openings = convert(c.Openings(now, openings), func(o plumbline.Span) SpanJSON { return SpanJSON(o) })
 	return j
+}
+
+// hours is a window's length without the zeros at its end: "8h", "90m" is "1h30m".
+func hours(d time.Duration) string {
+	text := strings.TrimSuffix(d.String(), "0s")
+	if d >= time.Hour && d%time.Hour == 0 {
+		text = strings.TrimSuffix(text, "0m")
+	}
+	return text
 }
 
 func promotionJSON(p plumbline.Promotion) PromotionJSON {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/plumbline/plumbline/internal/plumbline"
+	"github.com/plumbline/plumbline/internal/web"
 )
 
 // PlanDocument returns the plan that a blob holds.
@@ -147,4 +148,91 @@ func (s *Store) Freezes(_ context.Context, repo, env string, now time.Time) ([]p
 	return slices.DeleteFunc(slices.Clone(s.frozen), func(f plumbline.Frozen) bool {
 		return repo != "" && f.Repository != repo || env != "" && f.Environment != env || !f.Until.IsZero() && !f.Until.After(now)
 	}), nil
+}
+
+// Access is who may do what on the gated server.
+var Access = plumbline.Access{
+	Roles: []plumbline.Role{
+		{Name: plumbline.RoleViewer, Groups: []string{"*"}},
+		{Name: plumbline.RoleOperator, Groups: []string{"platform"}},
+		{Name: plumbline.RoleApprover, Groups: []string{"sre"}, Environments: []string{"production"}},
+		{Name: plumbline.RoleAdmin, Users: []string{"root@example.com"}},
+	},
+	People: []plumbline.Known{
+		{Name: "dev-a", Also: []string{"corp/dev-a"}},
+		{Name: "ops-b", Also: []string{"corp/ops-b"}, Groups: []string{"sre"}},
+		{Name: "ops-c", Groups: []string{"platform"}},
+	},
+}
+
+// NewGatedServer returns a server over canned data in which production has all the rules that there are, and its store.
+func NewGatedServer() (*web.Server, *Store) {
+	s := NewStore()
+	infra := &s.repositories[0]
+	infra.Environments[0].PromotesTo = "production"
+	production := &infra.Environments[1]
+	production.Approval = plumbline.ApprovalRule{
+		Count: 2, From: []string{"group:sre"}, Not: []plumbline.Exclusion{plumbline.NotAuthor}, Expires: 24 * time.Hour, Carry: true,
+	}
+	production.Calendar = plumbline.Calendar{
+		Windows: []plumbline.Window{{Name: "office-hours", Allow: "0 9 * * MON-FRI", For: 8 * time.Hour, Timezone: "Europe/London"}},
+		Freezes: []plumbline.Freeze{
+			{Name: "year-end", From: Now.AddDate(0, 1, 0), Until: Now.AddDate(0, 1, 14), Reason: "change freeze"},
+			{Name: "launch", From: Now.AddDate(0, -2, 0), Until: Now.AddDate(0, -1, 0)},
+		},
+	}
+	s.Heads["infra env/staging"] = commitHead
+	s.Deployed = append(s.Deployed, plumbline.Deployment{ID: 33, Repository: "infra", Environment: "staging", Commit: commitHead, Previous: commitNew, By: "poll", Created: before(time.Hour)})
+	for i, st := range s.Status {
+		if st.Stack == stackOf("infra", "staging", "live/net") {
+			s.Status[i].Commit = commitHead
+		}
+	}
+	s.Proposed = append(s.Proposed, plumbline.MergeRequest{
+		Repository: "infra", ID: "41", Title: "Promote staging to production", Author: "plumbline", Source: "env/staging", Head: commitNew, Target: "env/production",
+		State: plumbline.MRMerged, Deployment: 31, UpdatedAt: before(20 * time.Minute),
+	})
+
+	rules := plumbline.Policy{Apply: production.Apply, Approval: production.Approval, Calendar: production.Calendar}
+	approved := s.PlanOf[9815]
+	approved.Digest, approved.Changes = digestOldNet, slices.Delete(slices.Clone(approved.Changes), 1, 2)
+	s.Documents = map[string]plumbline.Plan{"plan-old": approved}
+	net := s.runs[9815]
+	net.Policy, net.Authors = rules, []string{"corp/dev-a"}
+	net.Approvals = []plumbline.Approval{{
+		By: "ops-b", Groups: []string{"sre"}, Roles: []plumbline.RoleName{plumbline.RoleApprover}, Door: plumbline.DoorComment, Digest: digestOldNet, At: before(50 * time.Minute),
+		Plan: plumbline.Blob{Name: "plan-old"}, Expires: Now.Add(23 * time.Hour), Carried: "merge request !42",
+	}}
+	net.Findings = []plumbline.PolicyFinding{
+		{Policy: "plumbline.network", Level: plumbline.PolicyApprove, Message: "an address is given up", Address: "aws_eip.old", From: []string{"group:network", "user:root@example.com"}},
+		{Policy: "plumbline.tags", Level: plumbline.PolicyWarn, Message: "no owner", Address: "module.vpc.aws_subnet.b"},
+	}
+	net.Checks = []plumbline.CheckResult{{
+		Name: plumbline.CheckFmt, Verdict: plumbline.VerdictFail, Text: "1 file is not formatted", Findings: []plumbline.Finding{{File: "live/net/main.tf", Message: "not formatted"}},
+	}}
+	s.runs[9815] = net
+	proposal := s.runs[9808]
+	proposal.Policy, proposal.Authors = rules, []string{"corp/dev-a"}
+	s.runs[9808] = proposal
+	forbidden := s.runs[9814]
+	forbidden.State, forbidden.Policy, forbidden.Finished = plumbline.StateFailed, rules, before(12*time.Minute)
+	forbidden.Approvals, forbidden.LeaseUntil = nil, time.Time{}
+	forbidden.Findings = []plumbline.PolicyFinding{{Policy: "plumbline.storage", Level: plumbline.PolicyDeny, Message: "a database is replaced", Address: "aws_db_instance.main"}}
+	forbidden.Failure = &plumbline.Failure{
+		Kind: plumbline.FailPolicy, Text: "plumbline.storage forbids the plan of live/db: a database is replaced", Next: "Change the code, or the policy; the next commit is planned again.",
+	}
+	s.runs[9814] = forbidden
+
+	for i, e := range []plumbline.AuditEntry{
+		{Who: "ops-b", Door: plumbline.DoorComment, Action: plumbline.AuditApprove, Run: 9806, Digest: digestOldNet, Outcome: "planned"},
+		{Who: "ops-b", Door: plumbline.DoorComment, Action: plumbline.AuditCarry, Run: 9815, Digest: digestOldNet, Outcome: "awaiting", Detail: "given on merge request !42"},
+		{Who: "mallory", Door: plumbline.DoorWeb, Action: plumbline.AuditRefused, Run: 9815, Digest: digestNet, Outcome: "refused", Detail: "=cmd|' /C calc'!A0"},
+	} {
+		e.At, e.Repository, e.Environment, e.Stack, e.MR, e.Commit = before(50*time.Minute-time.Duration(i)*time.Minute), "infra", "production", "live/net", "42", commitNew
+		_ = s.tell(e) // it fails on what JSON cannot hold
+	}
+	return web.New(web.Config{
+		Store: s, Logs: s, Plans: s, Repositories: s.repositories, Token: plumbline.NewSecret(Token), Access: Access,
+		Version: "preview", Now: func() time.Time { return Now }, Poll: 50 * time.Millisecond,
+	}), s
 }
