@@ -110,7 +110,7 @@ func Explain(r Run, siblings []Run, now time.Time) string {
 }
 
 func (r *Run) agreement() string {
-	if g := r.Glass; g != nil && r.Plan != nil && g.Digest == r.Plan.Digest {
+	if g := r.Glass; r.broken() {
 		return fmt.Sprintf("against the rules, as %s broke the glass (%s)", g.By, strings.TrimSuffix(g.Reason, "."))
 	}
 	var by []string

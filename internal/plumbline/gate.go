@@ -96,7 +96,7 @@ func (r *Run) demands() []Demand {
 
 // Unmet lists what the plan at hand still needs, Count being how many more.
 func (r *Run) Unmet(now time.Time) []Demand {
-	if r.Plan != nil && r.Glass != nil && r.Glass.Digest == r.Plan.Digest && r.Glass.Config == r.Plan.Config {
+	if r.broken() {
 		return nil
 	}
 	var out []Demand
@@ -112,6 +112,11 @@ func (r *Run) Unmet(now time.Time) []Demand {
 		}
 	}
 	return out
+}
+
+// broken reports whether the glass was broken for the plan at hand.
+func (r *Run) broken() bool {
+	return r.Plan != nil && r.Glass != nil && r.Glass.Digest == r.Plan.Digest && r.Glass.Config == r.Plan.Config
 }
 
 // Counts reports whether a yes is to the plan at hand, by somebody whose yes may count, and still good.
@@ -188,7 +193,7 @@ func (r *Run) Missing(now time.Time) int {
 
 // Closed tells whether the environment takes no changes now, why, and until when at least (zero: nobody knows). A broken glass opens it.
 func (r *Run) Closed(now time.Time) (why string, until time.Time, closed bool) {
-	if r.Glass != nil && r.Plan != nil && r.Glass.Digest == r.Plan.Digest {
+	if r.broken() {
 		return "", time.Time{}, false
 	}
 	return r.Policy.Calendar.Closed(now)
