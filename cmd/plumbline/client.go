@@ -197,7 +197,7 @@ func (c *client) open(ctx context.Context, method, path string, query url.Values
 	if json.Unmarshal(b, &answer) != nil || answer.Error.What == "" {
 		return nil, c.stranger(resp)
 	}
-	if resp.StatusCode == http.StatusUnauthorized {
+	if answer.Error.Kind == "unauthenticated" {
 		answer.Error.What = fmt.Sprintf("The daemon at %s does not know you.", c.base.Redacted())
 		answer.Error.Next = "Set PLUMBLINE_TOKEN, or PLUMBLINE_TOKEN_FILE to the file `token` in its data directory."
 	}

@@ -118,7 +118,7 @@ environment's branch and the right people have agreed to that very plan, and fin
 	root.PersistentFlags().StringVar(&o.URL, "url", o.URL, "the daemon's address (PLUMBLINE_URL)")
 	root.AddCommand(
 		newServeCmd(o), newDemoCmd(o), newValidateCmd(o), newDiscoverCmd(o), newPlanCmd(o), newReportCmd(o), newCheckCmd(o),
-		newRunsCmd(o), newEnvCmd(o), newDriftCmd(o), newWhyCmd(o), newVersionCmd(o),
+		newRunsCmd(o), newEnvCmd(o), newDriftCmd(o), newWhyCmd(o), newTokenCmd(o), newVersionCmd(o),
 		newPolicyCmd(o),
 	)
 	return root

@@ -2,10 +2,13 @@ package main
 
 import (
 	"context"
+	"net/http/httptest"
 	"os"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/plumbline/plumbline/internal/web/preview"
 )
 
 func TestMain(m *testing.M) {
@@ -23,9 +26,12 @@ func TestScripts(t *testing.T) {
 		Dir:           "../../testdata/script",
 		UpdateScripts: *update,
 		Setup: func(env *testscript.Env) error {
+			canned, _ := preview.NewServer()
+			daemon := httptest.NewServer(canned.Handler())
+			env.Defer(daemon.Close)
 			env.Vars = append(env.Vars,
 				"GIT_CONFIG_GLOBAL="+os.DevNull, "GIT_AUTHOR_NAME=Dev", "GIT_AUTHOR_EMAIL=dev@example.com", "GIT_COMMITTER_NAME=Dev",
-				"GIT_COMMITTER_EMAIL=dev@example.com", "PLUMBLINE_URL=http://127.0.0.1:9",
+				"GIT_COMMITTER_EMAIL=dev@example.com", "PLUMBLINE_URL=http://127.0.0.1:9", "PREVIEW_URL="+daemon.URL,
 			)
 			return nil
 		},
