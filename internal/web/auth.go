@@ -1,14 +1,20 @@
 package web
 
 import (
+	"context"
 	"crypto/rand"
 	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/base64"
+	"fmt"
 	"net/http"
+	"net/url"
 	"strings"
 	"sync"
 	"time"
+	"unicode"
+
+	"go.uber.org/zap"
 
 	"github.com/plumbline/plumbline/internal/plumbline"
 )
@@ -16,9 +22,10 @@ import (
 // Action is what somebody wants to do.
 type Action = plumbline.Permission
 
-// The actions. ActionPublic is what needs nobody.
+// The actions. ActionPublic is what needs nobody, ActionSelf what is about nobody but the one who asks, whatever else they may.
 const (
 	ActionPublic     Action = "public"
+	ActionSelf       Action = "self"
 	ActionView              = plumbline.MayView
 	ActionApprove           = plumbline.MayApprove
 	ActionReject            = plumbline.MayReject
@@ -33,8 +40,9 @@ const (
 type Identity struct {
 	Name    string
 	Groups  []string         // that the sign-in system tells
-	Limit   *plumbline.Limit // of the token that a program shows
-	session *session         // of a browser; nil: a program with the token
+	Limit   *plumbline.Limit // of the API token that a program shows
+	token   int64            // its ID; 0: it shows none
+	session *session         // of a browser; nil: a program with a token
 }
 
 // person is who it is, whatever name the sign-in system has for them.
@@ -59,21 +67,34 @@ func authorize(access plumbline.Access, who Identity, a Action, environment stri
 		return nil
 	case who.Name == "":
 		return errNobody
+	case a == ActionSelf:
+		return nil
 	}
 	return access.Allow(who.person(access), a, environment)
 }
 
 const (
-	linkLife    = 15 * time.Minute
+	linkLife = 15 * time.Minute
+	// sessionLife is how long the session of plumbline.Local lasts: whoever has the machine has its token as well.
 	sessionLife = 24 * time.Hour
-	cookieName  = "plumbline_session"
-	formField   = "form_token"
+	// personLife is how long somebody stays signed in at most. An ID token says until when it may be shown, which is minutes, and nothing of
+	// this; groups that somebody has left count until then.
+	personLife = 12 * time.Hour
+	// personIdle is after how long without a request they are signed out.
+	personIdle = 2 * time.Hour
+	cookieName = "plumbline_session"
+	maxNext    = 1000 // bytes
+	formField  = "form_token"
 )
 
-// session is one browser that signed in. Sessions live in memory: a restart of the daemon ends them.
+// session is one browser that signed in. Sessions live in memory: a restart of the daemon ends them, and people sign in again.
 type session struct {
-	form    string // what its forms must carry
+	who     string   // as the sign-in system names them
+	groups  []string // that it told of when they signed in
+	form    string   // what its forms must carry
 	expires time.Time
+	idle    time.Duration // without a request it ends earlier; 0: it does not
+	seen    time.Time     // when it was last used; guarded by sessions.mu
 }
 
 // sessions keeps hashes only, so that comparing tells nothing of a secret by the time it takes.
@@ -101,10 +122,14 @@ func (s *sessions) purge(now time.Time) {
 		}
 	}
 	for k, v := range s.open {
-		if !now.Before(v.expires) {
+		if v.over(now) {
 			delete(s.open, k)
 		}
 	}
+}
+
+func (v *session) over(now time.Time) bool {
+	return !now.Before(v.expires) || (v.idle > 0 && now.Sub(v.seen) >= v.idle)
 }
 
 func (s *sessions) link(now time.Time) string {
@@ -127,21 +152,27 @@ func (s *sessions) redeem(code string, now time.Time) bool {
 	return ok
 }
 
-func (s *sessions) start(now time.Time) (cookie string) {
+// start opens a session and returns its cookie.
+func (s *sessions) start(v session, now time.Time) (cookie string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.purge(now)
 	cookie = random()
-	s.open[sha256.Sum256([]byte(cookie))] = &session{form: random(), expires: now.Add(sessionLife)}
+	v.form, v.seen = random(), now
+	s.open[sha256.Sum256([]byte(cookie))] = &v
 	return cookie
 }
 
-func (s *sessions) find(cookie string, now time.Time) *session {
+// find returns an open session. A page that looks for news by itself does not keep one open: used is false for it.
+func (s *sessions) find(cookie string, now time.Time, used bool) *session {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	v := s.open[sha256.Sum256([]byte(cookie))]
-	if v == nil || !now.Before(v.expires) {
+	if v == nil || v.over(now) {
 		return nil
+	}
+	if used {
+		v.seen = now
 	}
 	return v
 }
@@ -152,7 +183,7 @@ func (s *sessions) end(cookie string) {
 	delete(s.open, sha256.Sum256([]byte(cookie)))
 }
 
-// SignInLink returns a link below base that signs one browser in, once, within 15 minutes.
+// SignInLink returns a link below base that signs one browser in as plumbline.Local, once, within 15 minutes.
 func (s *Server) SignInLink(base string) string {
 	return strings.TrimSuffix(base, "/") + "/sign-in?code=" + s.sessions.link(s.c.Now())
 }
@@ -161,20 +192,23 @@ func (s *Server) SignInLink(base string) string {
 func (s *Server) identify(r *http.Request) (Identity, error) {
 	if h := r.Header.Get("Authorization"); h != "" {
 		scheme, token, _ := strings.Cut(h, " ")
-		if strings.EqualFold(scheme, "bearer") && s.isToken(strings.TrimSpace(token)) {
+		if token = strings.TrimSpace(token); !strings.EqualFold(scheme, "bearer") {
+			return Identity{}, errNobody
+		}
+		if s.isToken(token) {
 			return Identity{Name: local}, nil
 		}
-		return Identity{}, errNobody
+		return s.byToken(r.Context(), token)
 	}
 	c, err := r.Cookie(cookieName)
 	if err != nil {
 		return Identity{}, errNobody
 	}
-	v := s.sessions.find(c.Value, s.c.Now())
+	v := s.sessions.find(c.Value, s.c.Now(), !strings.HasSuffix(r.URL.Path, "/events"))
 	if v == nil {
 		return Identity{}, errNobody
 	}
-	return Identity{Name: local, session: v}, nil
+	return Identity{Name: v.who, Groups: v.groups, session: v}, nil
 }
 
 func (s *Server) isToken(given string) bool {
@@ -213,47 +247,159 @@ func (s *Server) intended(r *http.Request, rt route, who Identity) error {
 	return nil
 }
 
-// signInPage redeems a sign-in link, or shows where a token can be given. A HEAD request, as link checkers send, redeems nothing.
+// signInBody is the body of the sign-in page.
+type signInBody struct {
+	Problem
+	Provider string // host of the sign-in system; "": there is none
+	Start    string // address at which a sign-in begins
+	Down     bool   // the sign-in system cannot be used now
+}
+
+func (s *Server) showSignIn(w http.ResponseWriter, r *http.Request, status int, p Problem) error {
+	b := signInBody{Problem: p}
+	return s.render(w, status, "signin", view{Title: "Sign in", Body: b})
+}
+
+// signInPage redeems a sign-in link, or shows where one can sign in. A HEAD request, as link checkers send, redeems nothing.
 func (s *Server) signInPage(w http.ResponseWriter, r *http.Request, who Identity) error {
 	code := r.URL.Query().Get("code")
 	switch {
 	case code == "" || r.Method != http.MethodGet:
-		return s.render(w, http.StatusOK, "signin", view{Title: "Sign in"})
+		return s.showSignIn(w, r, http.StatusOK, Problem{})
 	case s.sessions.redeem(code, s.c.Now()):
-		s.welcome(w)
+		if err := s.welcome(w, r, s.localSession(), "by the link that the daemon printed"); err != nil {
+			return err
+		}
 	case who.Name == "":
-		return s.render(w, http.StatusUnauthorized, "signin", view{Title: "Sign in",
-			Body: "This link was used before, or is older than 15 minutes."})
+		return s.showSignIn(w, r, http.StatusUnauthorized, Problem{What: "This link was used before, or is older than 15 minutes."})
 	}
 	http.Redirect(w, r, "/", http.StatusSeeOther)
 	return nil
 }
 
-// signIn takes the API token from the form on the sign-in page.
+// signIn takes the machine's token from the form on the sign-in page.
 func (s *Server) signIn(w http.ResponseWriter, r *http.Request, _ Identity) error {
 	if err := parseForm(r); err != nil {
 		return err
 	}
 	if !s.isToken(strings.TrimSpace(r.PostForm.Get("token"))) {
-		return s.render(w, http.StatusUnauthorized, "signin", view{Title: "Sign in", Body: "This is not the token."})
+		s.turnedDown(r.Context(), Identity{}, plumbline.AuditEntry{Door: plumbline.DoorWeb, Detail: "sign-in with a token that is not the machine's"})
+		return s.showSignIn(w, r, http.StatusUnauthorized, Problem{What: "This is not the token."})
 	}
-	s.welcome(w)
+	if err := s.welcome(w, r, s.localSession(), "with the machine's token"); err != nil {
+		return err
+	}
 	http.Redirect(w, r, "/", http.StatusSeeOther)
 	return nil
 }
 
-func (s *Server) welcome(w http.ResponseWriter) {
-	http.SetCookie(w, &http.Cookie{
-		Name: cookieName, Value: s.sessions.start(s.c.Now()), Path: "/", MaxAge: int(sessionLife / time.Second),
-		HttpOnly: true, SameSite: http.SameSiteStrictMode, Secure: s.secure,
-	})
+func (s *Server) localSession() session {
+	return session{who: local, expires: s.c.Now().Add(sessionLife)}
 }
 
-func (s *Server) signOut(w http.ResponseWriter, r *http.Request, _ Identity) error {
+// welcome opens a session in the browser, in place of the one that it has. Nobody comes in whom the audit log does not know of.
+func (s *Server) welcome(w http.ResponseWriter, r *http.Request, v session, how string) error {
+	now := s.c.Now()
+	who := Identity{Name: v.who, Groups: v.groups, session: &v}.person(s.c.Access)
+	err := s.c.Store.Audit(r.Context(), plumbline.AuditEntry{
+		At: now, Who: who.Name, Door: who.Door, Action: plumbline.AuditSignIn, Outcome: "done", Detail: how,
+	})
+	if err != nil {
+		return fmt.Errorf("note a sign-in: %w", err)
+	}
+	s.leave(r)
+	http.SetCookie(w, &http.Cookie{
+		Name: cookieName, Value: s.sessions.start(v, now), Path: "/", MaxAge: int(v.expires.Sub(now) / time.Second),
+		HttpOnly: true, SameSite: http.SameSiteStrictMode, Secure: s.secure,
+	})
+	return nil
+}
+
+// leave ends the session of a request's browser.
+func (s *Server) leave(r *http.Request) {
 	if c, err := r.Cookie(cookieName); err == nil {
 		s.sessions.end(c.Value)
 	}
+}
+
+func (s *Server) signOut(w http.ResponseWriter, r *http.Request, _ Identity) error {
+	s.leave(r)
 	http.SetCookie(w, &http.Cookie{Name: cookieName, Path: "/", MaxAge: -1, HttpOnly: true, SameSite: http.SameSiteStrictMode, Secure: s.secure})
 	http.Redirect(w, r, "/sign-in", http.StatusSeeOther)
 	return nil
+}
+
+// localPath is an address to go on to: one of our own pages, "/" for anything else.
+func localPath(next string) string {
+	if len(next) > maxNext || !strings.HasPrefix(next, "/") || strings.ContainsFunc(next, func(c rune) bool { return c == '\\' || c <= ' ' || !unicode.IsPrint(c) }) {
+		return "/"
+	}
+	u, err := url.Parse(next)
+	if err != nil || u.Scheme != "" || u.Host != "" || u.User != nil || strings.HasPrefix(u.Path, "//") || strings.HasPrefix(u.Path, "/auth/") || u.Path == "/sign-in" {
+		return "/"
+	}
+	return u.RequestURI()
+}
+
+// signInHere is the sign-in page that comes back to where a request wanted to go.
+func signInHere(r *http.Request) string {
+	if next := localPath(r.URL.RequestURI()); r.Method == http.MethodGet && next != "/" {
+		return "/sign-in?" + url.Values{"next": {next}}.Encode()
+	}
+	return "/sign-in"
+}
+
+const (
+	// Refusals beyond these are counted, not listed: the audit log only grows, and strangers can be refused as often as they like.
+	refusalsAtOnce = 100
+	refusalsEvery  = 10 * time.Second
+)
+
+// quota is how many refusals the audit log takes.
+type quota struct {
+	mu     sync.Mutex
+	left   float64
+	at     time.Time // when left was true; zero: it is full
+	untold int
+}
+
+// take reports whether one more may be listed, and how many were not since the last.
+func (q *quota) take(now time.Time) (untold int, ok bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.at.IsZero() {
+		q.left = refusalsAtOnce
+	} else {
+		q.left = min(refusalsAtOnce, q.left+max(now.Sub(q.at).Seconds(), 0)/refusalsEvery.Seconds())
+	}
+	q.at = now
+	if q.left < 1 {
+		q.untold++
+		return 0, false
+	}
+	q.left--
+	untold, q.untold = q.untold, 0
+	return untold, true
+}
+
+// turnedDown tells the audit log of somebody who was not let in. Strangers do not crowd out those who are known. A log that cannot be written lets
+// nobody in.
+func (s *Server) turnedDown(ctx context.Context, who Identity, e plumbline.AuditEntry) {
+	e.At, e.Action, e.Outcome = s.c.Now(), plumbline.AuditRefused, "refused"
+	q := &s.strangers
+	if who.Name != "" {
+		p := who.person(s.c.Access)
+		q, e.Who, e.Door = &s.known, p.Name, p.Door
+	}
+	untold, ok := q.take(e.At)
+	if !ok {
+		return
+	}
+	if untold > 0 {
+		e.Detail += fmt.Sprintf(" (%d more were refused before this and are not listed)", untold)
+	}
+	// A client that goes away at once must not thereby stay unknown.
+	if err := s.c.Store.Audit(context.WithoutCancel(ctx), e); err != nil {
+		s.c.Log.Error("note a refusal in the audit log", zap.String("detail", e.Detail), zap.Error(err))
+	}
 }

@@ -16,7 +16,7 @@ import (
 )
 
 // concrete fills a route's pattern with things that exist.
-var concrete = strings.NewReplacer("{$}", "", "{run}", "9815", "{repo}", "infra", "{env}", "production", "{id...}", "43", "{file}", "style.css", "{forge}", "corp")
+var concrete = strings.NewReplacer("{$}", "", "{run}", "9815", "{repo}", "infra", "{env}", "production", "{id...}", "43", "{file}", "style.css", "{forge}", "corp", "{token}", "2")
 
 // signIn opens a session as a browser does and returns its cookie and the token of its forms.
 func signIn(t *testing.T, s *web.Server) (cookie, form string) {
@@ -48,7 +48,7 @@ func TestEveryRoute(t *testing.T) {
 		t.Fatalf("only %d routes", len(plain.Routes()))
 	}
 	public := map[string]bool{"GET /healthz": true, "GET /readyz": true, "GET /static/{file}": true, "GET /sign-in": true, "POST /sign-in": true,
-		"POST /hooks/{forge}": true}
+		"POST /hooks/{forge}": true, "GET /auth/start": true, "GET /auth/callback": true}
 	for _, rt := range plain.Routes() {
 		pattern := rt.Method + " " + rt.Path
 		t.Run(pattern, func(t *testing.T) {
@@ -270,3 +270,53 @@ func TestHost(t *testing.T) {
 		t.Error("behind https, the cookie travels in clear")
 	}
 }
+
+// FuzzNext: wherever a sign-in is told to go on to, it goes on here.
+func FuzzNext(f *testing.F) {
+	for _, s := range []string{
+		"/runs?stack=live%2Fnet", "", "runs", "//evil.example.com", "/\\evil.example.com", "/\t/evil.example.com", "https://evil.example.com", "javascript:alert(1)", "/%2f/evil.example.com",
+		"/%5cevil.example.com", "///evil.example.com", "/..//evil.example.com", "/ /evil", "/auth/start", "/sign-in?next=/", "/runs#x", "/\r\nSet-Cookie: x=y", "/;url=//evil.example.com",
+	} {
+		f.Add(s)
+	}
+	base, err := url.Parse(ownURL + "/auth/callback")
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Fuzz(func(t *testing.T, next string) {
+		got := web.LocalPath(next)
+		if !strings.HasPrefix(got, "/") || strings.HasPrefix(got, "//") || strings.ContainsAny(got, "\\\r\n\t ") {
+			t.Fatalf("%q goes on to %q", next, got)
+		}
+		u, err := base.Parse(got)
+		if err != nil || u.Host != base.Host || u.Scheme != base.Scheme || strings.HasPrefix(u.Path, "/auth/") {
+			t.Fatalf("%q goes on to %q, which is %v, %v", next, got, u, err)
+		}
+		if again := web.LocalPath(got); again != got {
+			t.Fatalf("%q becomes %q, then %q", next, got, again)
+		}
+	})
+}
+
+func TestNext(t *testing.T) {
+	for next, want := range map[string]string{
+		"/runs?stack=live%2Fnet": "/runs?stack=live%2Fnet", "/runs/9815": "/runs/9815", "": "/", "runs": "/", "//evil.example.com": "/", "/\\evil.example.com": "/",
+		"https://evil.example.com": "/", "/auth/start": "/", "/sign-in": "/", "/a b": "/", "/" + strings.Repeat("a", 1000): "/", "/merge-requests/infra/tidy/names": "/merge-requests/infra/tidy/names",
+	} {
+		if got := web.LocalPath(next); got != want {
+			t.Errorf("%q goes on to %q, want %q", next, got, want)
+		}
+	}
+}
+
+// told is the audit log.
+func told(t *testing.T, store *preview.Store) []plumbline.AuditRow {
+	t.Helper()
+	rows, err := store.AuditEntries(t.Context(), plumbline.AuditFilter{Limit: 1000})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return rows
+}
+
+const ownURL = "https://plumbline.example.com"

@@ -21,7 +21,7 @@ var errMisdirected = errors.New("misdirected")
 
 // Problem is an error as a program reads it.
 type Problem struct {
-	Kind string `json:"kind"` // "not_found", "conflict", "denied", "invalid", "unauthenticated", "misdirected", "busy" or "internal"
+	Kind string `json:"kind"` // "not_found", "conflict", "denied", "invalid", "unauthenticated", "expired" (a token that was good), "misdirected", "busy", "unavailable" or "internal"
 	What string `json:"what"` // one sentence
 	Next string `json:"next,omitempty"`
 }
@@ -79,7 +79,7 @@ func (s *Server) fail(w *response, r *http.Request, rt route, who Identity, err 
 		return // the one who asked has gone away, or the daemon stops
 	}
 	status, p := problem(err)
-	if status >= http.StatusInternalServerError {
+	if status == http.StatusInternalServerError {
 		id := make([]byte, 6)
 		_, _ = rand.Read(id) // never fails (crypto/rand)
 		p.Next = "The log of the daemon has the details under " + hex.EncodeToString(id) + "."

@@ -85,11 +85,12 @@ func (s *Server) render(w http.ResponseWriter, status int, name string, v view) 
 type errorBody struct {
 	Problem
 	Status int
-	Again  bool // the browser kept its cookie back because the visit began on another site; asking again from here brings it
+	SignIn string // address of the sign-in page that leads back here
+	Again  bool   // the browser kept its cookie back because the visit began on another site; asking again from here brings it
 }
 
 func (s *Server) errorPage(w http.ResponseWriter, r *http.Request, who Identity, status int, p Problem) {
-	b := errorBody{Problem: p, Status: status}
+	b := errorBody{Problem: p, Status: status, SignIn: signInHere(r)}
 	if status == http.StatusUnauthorized {
 		b.Again = r.Method == http.MethodGet && r.Header.Get("Sec-Fetch-Site") == "cross-site" && r.Header.Get("Sec-Fetch-Mode") == "navigate"
 	}

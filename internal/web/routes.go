@@ -36,7 +36,13 @@ func (s *Server) routes() []route {
 		{get, "/static/{file}", ActionPublic, page, s.static},
 		{get, "/sign-in", ActionPublic, page, s.signInPage},
 		{post, "/sign-in", ActionPublic, page, s.signIn},
-		{post, "/sign-out", ActionView, page, s.signOut},
+		{post, "/sign-out", ActionSelf, page, s.signOut},
+		{get, "/tokens", ActionSelf, page, s.tokensPage},
+		{post, "/tokens", ActionSelf, page, s.tokenForm},
+		{post, "/tokens/{token}/revoke", ActionSelf, page, s.revokeTokenForm},
+		{get, "/api/v1/tokens", ActionSelf, api, s.apiTokens},
+		{post, "/api/v1/tokens", ActionSelf, api, s.apiMakeToken},
+		{post, "/api/v1/tokens/{token}/revoke", ActionSelf, api, s.apiRevokeToken},
 		{post, "/hooks/{forge}", ActionPublic, api, s.hook}, // its signature is looked at instead
 
 		{get, "/{$}", ActionView, page, s.overviewPage},

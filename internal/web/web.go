@@ -140,6 +140,7 @@ type Config struct {
 	Poll   time.Duration
 	Forges func() []Forge   // default: none are shown
 	Access plumbline.Access // what others than plumbline.Local may do; default: nothing
+	Tokens Tokens           // default: there are no API tokens
 	// Hooks takes one delivery of a webhook of the forge with that name in the configuration. It keeps neither header nor body, and returns
 	// soon. Errors hold nothing of either: plumbline.ErrDenied when the forge did not sign it, ErrInvalid when it cannot be read, ErrNotFound
 	// when that forge sends none. Default: there are no webhooks.
@@ -155,6 +156,8 @@ type Server struct {
 	gates    *gates
 	pages    pages
 	handler  http.Handler
+	// How much the audit log is told of those who are not let in: of whom nothing is known, and of the others.
+	strangers, known quota
 }
 
 // New returns a Server. Nobody is let in without a token or a sign-in link.

@@ -40,14 +40,18 @@ var Pages = []struct{ Name, Path string }{
 	{"merge-request-name", "/merge-requests/infra/tidy/names"},
 	{"debug", "/debug"},
 	{"sign-in", "/sign-in"},
+	{"tokens", "/tokens"},
+	{"tokens-all", "/tokens?all=true"},
 	{"not-found", "/runs/1"},
 }
 
 // NewServer returns a server over canned data, and its store.
 func NewServer() (*web.Server, *Store) {
 	s := NewStore()
+	s.tokens = tokens()
 	return web.New(web.Config{
-		Store: s, Logs: s, Plans: s, Repositories: s.Repositories(), Token: plumbline.NewSecret(Token),
+		Tokens: s,
+		Store:  s, Logs: s, Plans: s, Repositories: s.Repositories(), Token: plumbline.NewSecret(Token),
 		Debug: loops, Forges: forges, Version: "preview", Now: func() time.Time { return Now }, Poll: 50 * time.Millisecond,
 	}), s
 }

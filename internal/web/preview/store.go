@@ -35,6 +35,7 @@ type Store struct {
 	Documents    map[string]plumbline.Plan // plans by the name of their blob, besides those of runs
 	frozen       []plumbline.Frozen
 	audit        []plumbline.AuditRow
+	tokens       []plumbline.Token
 }
 
 // Put adds a run, or takes the place of the one with its ID.
