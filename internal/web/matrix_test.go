@@ -122,17 +122,23 @@ var asks = map[string]struct {
 	"POST /api/v1/environments/{repo}/{env}/deploy":      {want: "deploy", body: `{}`},
 	"POST /api/v1/environments/{repo}/{env}/drift-check": {want: "drift-check", body: `{}`},
 	"GET /api/v1/merge-requests":                         {want: "view"},
-	"POST /api/v1/runs/{run}/break-glass":                {want: "break-glass", run: "awaiting", body: `{"digest":"abcdef","reason":"the site is down"}`},
-	"GET /api/v1/runs/{run}/why":                         {want: "view", run: "awaiting"},
-	"GET /api/v1/environments/{repo}/{env}/calendar":     {want: "view"},
-	"GET /api/v1/environments/{repo}/{env}/promotion":    {want: "view"},
-	"POST /api/v1/environments/{repo}/{env}/freeze":      {want: "freeze", body: `{"reason":"a holiday"}`},
-	"POST /api/v1/environments/{repo}/{env}/thaw":        {want: "freeze", body: `{"reason":"it is over"}`},
-	"POST /api/v1/environments/{repo}/{env}/promote":     {want: "propose", idle: true}, // nothing promotes to anything
-	"POST /api/v1/environments/{repo}/{env}/rollback":    {want: "propose"},
-	"GET /api/v1/audit":                                  {want: "audit"},
-	"GET /api/v1/audit/export":                           {want: "audit"},
-	"GET /api/v1/audit/verify":                           {want: "audit"},
+	"POST /runs/{run}/break-glass":                       {want: "break-glass", run: "awaiting", body: "digest=abcdef&reason=the+site+is+down&sure=yes"},
+	"POST /environments/{repo}/{env}/freeze":             {want: "freeze", body: "reason=a+holiday"},
+	"POST /environments/{repo}/{env}/thaw":               {want: "freeze", body: "id=1&reason=it+is+over"},
+	"POST /environments/{repo}/{env}/promote":            {want: "propose", idle: true},
+	"POST /environments/{repo}/{env}/rollback":           {want: "propose"},
+	"GET /audit":                                      {want: "audit"},
+	"POST /api/v1/runs/{run}/break-glass":             {want: "break-glass", run: "awaiting", body: `{"digest":"abcdef","reason":"the site is down"}`},
+	"GET /api/v1/runs/{run}/why":                      {want: "view", run: "awaiting"},
+	"GET /api/v1/environments/{repo}/{env}/calendar":  {want: "view"},
+	"GET /api/v1/environments/{repo}/{env}/promotion": {want: "view"},
+	"POST /api/v1/environments/{repo}/{env}/freeze":   {want: "freeze", body: `{"reason":"a holiday"}`},
+	"POST /api/v1/environments/{repo}/{env}/thaw":     {want: "freeze", body: `{"reason":"it is over"}`},
+	"POST /api/v1/environments/{repo}/{env}/promote":  {want: "propose", idle: true}, // nothing promotes to anything
+	"POST /api/v1/environments/{repo}/{env}/rollback": {want: "propose"},
+	"GET /api/v1/audit":                               {want: "audit"},
+	"GET /api/v1/audit/export":                        {want: "audit"},
+	"GET /api/v1/audit/verify":                        {want: "audit"},
 }
 
 // The places: two repositories that have environments of the same names.
@@ -303,11 +309,14 @@ func (m *matrix) cell(name, pattern string, in door, place string, allowed bool)
 	}
 }
 
-// frozen leaves one freeze in an environment.
+// frozen leaves one freeze, in an environment.
 func (m *matrix) frozen(repo, env string) {
 	who := plumbline.Person{Name: "root@example.com"}
-	if _, err := m.store.Thaw(m.t.Context(), repo, env, 0, who, "", preview.Now); err != nil && !errors.Is(err, plumbline.ErrNotFound) {
-		m.t.Fatal(err)
+	for _, place := range places {
+		r, e, _ := strings.Cut(place, "/")
+		if _, err := m.store.Thaw(m.t.Context(), r, e, 0, who, "", preview.Now); err != nil && !errors.Is(err, plumbline.ErrNotFound) {
+			m.t.Fatal(err)
+		}
 	}
 	if _, err := m.store.Freeze(m.t.Context(), repo, env, plumbline.Freeze{Reason: "for the test"}, who, preview.Now); err != nil {
 		m.t.Fatal(err)
