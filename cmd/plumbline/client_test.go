@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/plumbline/plumbline/internal/plumbline"
+	"github.com/plumbline/plumbline/internal/web"
 	"github.com/plumbline/plumbline/internal/web/preview"
 )
 
@@ -28,9 +29,11 @@ type terminal struct {
 	o     options
 }
 
-func newTerminal(t *testing.T) *terminal {
+func newTerminal(t *testing.T) *terminal { return terminalOf(t, preview.NewServer) }
+
+func terminalOf(t *testing.T, canned func() (*web.Server, *preview.Store)) *terminal {
 	t.Helper()
-	server, store := preview.NewServer()
+	server, store := canned()
 	srv := httptest.NewServer(server.Handler())
 	t.Cleanup(srv.Close)
 	return &terminal{t, srv.URL, store, options{URL: srv.URL, Token: preview.Token, Now: func() time.Time { return preview.Now }, Poll: time.Millisecond}}
@@ -46,7 +49,7 @@ func (c *terminal) run(args ...string) (out, errOut string, code int) {
 	root.RemoveCommand(root.Commands()...)
 	root.ResetFlags()
 	root.PersistentFlags().BoolVar(&o.JSON, "json", false, "")
-	root.AddCommand(newRunsCmd(&o), newEnvCmd(&o), newDriftCmd(&o), newWhyCmd(&o))
+	root.AddCommand(newRunsCmd(&o), newEnvCmd(&o), newDriftCmd(&o), newWhyCmd(&o), newAuditCmd(&o))
 	root.SetArgs(args)
 	err := root.ExecuteContext(c.t.Context())
 	code = exitDone

@@ -16,7 +16,8 @@ func newEnvCmd(o *options) *cobra.Command {
 	cmd := group("env", "See environments, deploy to them")
 	var repo string
 	cmd.PersistentFlags().StringVar(&repo, "repo", "", "the repository, where several have an environment of that name")
-	cmd.AddCommand(newEnvListCmd(o, &repo), newEnvShowCmd(o, &repo), newEnvHistoryCmd(o, &repo), newEnvDeployCmd(o, &repo))
+	cmd.AddCommand(newEnvListCmd(o, &repo), newEnvShowCmd(o, &repo), newEnvHistoryCmd(o, &repo), newEnvDeployCmd(o, &repo),
+		newEnvPromoteCmd(o, &repo), newEnvRollbackCmd(o, &repo), newEnvFreezeCmd(o, &repo), newEnvThawCmd(o, &repo), newEnvCalendarCmd(o, &repo))
 	return cmd
 }
 
@@ -112,6 +113,16 @@ func (o *options) showEnvironment(c *client, e web.EnvironmentDetailJSON) error 
 		legible(fmt.Sprintf("%s is %s, apply = %q", e.Branch, where, e.Apply)))
 	if why := causes(e.EnvironmentJSON); why != "" {
 		fmt.Fprintln(o.Out, legible(why))
+	}
+	if times := e.Calendar; len(times.Windows)+len(times.Freezes) > 0 {
+		if err := o.say("%s", opensOrCloses(times, o.Now())); err != nil {
+			return err
+		}
+	}
+	if p := e.Promotion; p != nil {
+		if err := o.say("%s", promotes(*p, e.Environment)); err != nil {
+			return err
+		}
 	}
 	fmt.Fprintln(o.Out, "  "+c.page("/environments/"+e.Repository+"/"+e.Environment))
 	for _, f := range e.Findings {

@@ -19,7 +19,7 @@ import (
 func newRunsCmd(o *options) *cobra.Command {
 	cmd := group("runs", "See runs, decide about them")
 	cmd.AddCommand(
-		newRunsListCmd(o), newRunsShowCmd(o), newRunsLogsCmd(o), newRunsApproveCmd(o), newRunsRejectCmd(o),
+		newRunsListCmd(o), newRunsShowCmd(o), newRunsLogsCmd(o), newRunsApproveCmd(o), newRunsRejectCmd(o), newRunsBreakGlassCmd(o),
 		newRunsDoCmd(o, "retry", "Queue a run again that failed, was interrupted, rejected, canceled, or expired"),
 		newRunsDoCmd(o, "cancel", "End a run, or ask its Terraform to stop"),
 	)
@@ -189,6 +189,7 @@ func (o *options) showRun(c *client, d web.RunDetailJSON, p *web.PlanJSON) error
 			line("\nIf the state does not know them, these blocks bring them in:\n%s", legible(strings.TrimSuffix(blocks, "\n")))
 		}
 	}
+	gateLines(line, d)
 	if p != nil {
 		line("")
 		if err := report.Text(&b, []report.NamedPlan{{Name: r.Stack, Plan: domainPlan(*p)}}, o.Color); err != nil {
@@ -215,6 +216,35 @@ func (o *options) showRun(c *client, d web.RunDetailJSON, p *web.PlanJSON) error
 		return runTable(o, d.Siblings)
 	}
 	return nil
+}
+
+// gateLines are what checks and policies say, and how the plan differs from one that somebody has agreed to.
+func gateLines(line func(string, ...any), d web.RunDetailJSON) {
+	if len(d.Checks) > 0 {
+		line("\nChecks")
+		for _, c := range d.Checks {
+			line("  %-8s  %-7s  %s", legible(string(c.Name)), legible(string(c.Verdict)), legible(c.Text))
+			for _, f := range c.Findings {
+				line("    %s", legible(plumbline.Finding(f).String()))
+			}
+		}
+	}
+	if len(d.Findings) > 0 {
+		line("\nPolicies")
+		for _, f := range d.Findings {
+			where := ""
+			if f.Address != "" {
+				where = " (" + f.Address + ")"
+			}
+			line("  %-16s  %s", legible(string(f.Level)), legible(f.Policy+": "+f.Message+where))
+		}
+	}
+	if s := d.Since; s != nil {
+		line("\n%s", legible(s.Text))
+		for _, l := range s.Lines {
+			line("  %s", legible(l))
+		}
+	}
 }
 
 func idOf(m web.CreatedJSON) string {
@@ -320,21 +350,34 @@ func newRunsApproveCmd(o *options) *cobra.Command {
 			if o.JSON {
 				return printJSON(o.Out, r)
 			}
-			if r.Missing > 0 {
-				return o.say("Approved the plan %s of run %s; %s needed.", plumbline.ShortDigest(r.Plan.Digest), r.ID, need(r.Missing))
-			}
-			return o.say("Approved: run %s applies %s to %s in %s. `plumbline runs logs -f %s` follows it.", r.ID, minus(r.Plan.Text), r.Stack, r.Environment, r.ID)
+			return o.approved(r)
 		},
 	}
 	cmd.Flags().StringVar(&digest, "digest", "", "the plan's digest, or its first 6 characters or more")
 	return cmd
 }
 
-func need(n int) string {
-	if n == 1 {
-		return "1 more approval is"
+// approved says what came of a yes.
+func (o *options) approved(r web.RunJSON) error {
+	text := fmt.Sprintf("Approved the plan %s of run %s", plumbline.ShortDigest(r.Plan.Digest), r.ID)
+	switch {
+	case r.Kind == plumbline.KindProposal && r.Needs != "":
+		return o.say("%s. After the merge it counts if the plan is the same; it still needs %s.", text, r.Needs)
+	case r.Kind == plumbline.KindProposal:
+		return o.say("%s. After the merge it counts if the plan is the same.", text)
+	case r.Needs != "":
+		return o.say("%s; it still needs %s.", text, r.Needs)
 	}
-	return fmt.Sprintf("%d more approvals are", n)
+	return o.say("Approved: %s", applies(r))
+}
+
+// applies says what an approved run does, and when.
+func applies(r web.RunJSON) string {
+	text := fmt.Sprintf("run %s applies %s to %s in %s", r.ID, minus(r.Plan.Text), r.Stack, r.Environment)
+	if r.Closed != nil {
+		return fmt.Sprintf("%s when that takes changes; it is %s.", text, r.Closed.Why)
+	}
+	return fmt.Sprintf("%s. `plumbline runs logs -f %s` follows it.", text, r.ID)
 }
 
 // refuseBlind shows what would be approved, and approves nothing: an approval names the plan that was read.
@@ -344,7 +387,7 @@ func (o *options) refuseBlind(cmd *cobra.Command, c *client, path string) error 
 		return err
 	}
 	r := d.Run
-	if r.Plan == nil || r.State != plumbline.StateAwaiting {
+	if r.Plan == nil || r.State != plumbline.StateAwaiting && (r.State != plumbline.StatePlanned || r.Kind != plumbline.KindProposal) {
 		return fmt.Errorf("run %s of %s is %s; there is nothing to approve\n`plumbline why %s` says what it waits for", r.ID, legible(r.Stack), legible(r.Label), r.ID)
 	}
 	if err := o.say("Run %s would do this to %s in %s: %s", r.ID, r.Stack, r.Environment, minus(r.Plan.Text)); err != nil {
@@ -371,6 +414,43 @@ func newRunsRejectCmd(o *options) *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVar(&reason, "reason", "", "why, for the change's author")
+	return cmd
+}
+
+func newRunsBreakGlassCmd(o *options) *cobra.Command {
+	var digest, reason string
+	cmd := &cobra.Command{
+		Use: "break-glass RUN --digest DIGEST --reason TEXT", Short: "Have the plan that you have read applied against the rules", Args: args(1, 1, oneRun),
+		Long: `Has the plan that you have read applied although others should have agreed to it, or although it is not the time for it. Everybody is told, and the
+reason stays in the audit log. What a policy forbids stays forbidden.`,
+		RunE: func(cmd *cobra.Command, given []string) error {
+			path, err := runPath(given[0])
+			if err != nil {
+				return err
+			}
+			if digest == "" || strings.TrimSpace(reason) == "" {
+				return usageError(fmt.Errorf("breaking the glass needs the plan that you have read, and a reason\n  read it:         plumbline runs show %s\n  break the glass: plumbline runs break-glass %s --digest DIGEST --reason TEXT", given[0], given[0]))
+			}
+			c, err := o.client()
+			if err != nil {
+				return err
+			}
+			var r web.RunJSON
+			if err := c.post(cmd.Context(), path+"/break-glass", web.BreakGlassJSON{Digest: digest, Reason: reason}, &r); err != nil {
+				var e *apiError
+				if errors.As(err, &e) && e.status == http.StatusConflict {
+					e.page = c.page(path)
+				}
+				return err
+			}
+			if o.JSON {
+				return printJSON(o.Out, r)
+			}
+			return o.say("The glass is broken: %s", applies(r))
+		},
+	}
+	cmd.Flags().StringVar(&digest, "digest", "", "the plan's digest, or its first 6 characters or more")
+	cmd.Flags().StringVar(&reason, "reason", "", "why, for everybody")
 	return cmd
 }
 

@@ -25,20 +25,29 @@ With --changed A..B it asks no daemon: it says how the commits between A and B i
 			if err != nil {
 				return err
 			}
-			q := url.Values{}
+			var why web.WhyJSON
 			if _, err := strconv.ParseInt(strings.TrimPrefix(given[0], "#"), 10, 64); err == nil {
-				q.Set("run", strings.TrimPrefix(given[0], "#"))
+				path, err := runPath(given[0])
+				if err != nil {
+					return err
+				}
+				if o.JSON {
+					return o.pass(cmd, c, path+"/why", nil)
+				}
+				why.Answers = make([]web.AnswerJSON, 1)
+				if err := c.get(cmd.Context(), path+"/why", nil, &why.Answers[0]); err != nil {
+					return err
+				}
 			} else {
-				q.Set("stack", given[0])
+				q := url.Values{"stack": {given[0]}}
 				set(q, "repository", repo)
 				set(q, "environment", env)
-			}
-			if o.JSON {
-				return o.pass(cmd, c, "/why", q)
-			}
-			var why web.WhyJSON
-			if err := c.get(cmd.Context(), "/why", q, &why); err != nil {
-				return err
+				if o.JSON {
+					return o.pass(cmd, c, "/why", q)
+				}
+				if err := c.get(cmd.Context(), "/why", q, &why); err != nil {
+					return err
+				}
 			}
 			for i, a := range why.Answers {
 				if i > 0 {
@@ -46,6 +55,18 @@ With --changed A..B it asks no daemon: it says how the commits between A and B i
 				}
 				if err := o.say("%s\n  %s", a.Text, c.page("/runs/"+a.Run.ID.String())); err != nil {
 					return err
+				}
+				for i, r := range a.Chain {
+					if i == 0 {
+						continue // the paragraph begins with it
+					}
+					text := r.What
+					if r.Because != "" {
+						text += ": " + r.Because
+					}
+					if err := o.say("  · %s", text); err != nil {
+						return err
+					}
 				}
 			}
 			return nil

@@ -89,7 +89,7 @@ func Explain(r Run, siblings []Run, now time.Time) string {
 			if r.State == StateInterrupted {
 				verb = "was interrupted"
 			}
-			say("It %s: %s", verb, r.Failure.Text)
+			say("It %s: %s.", verb, strings.TrimSuffix(r.Failure.Text, "."))
 			if r.Failure.Next != "" {
 				say("Next: %s", r.Failure.Next)
 			}

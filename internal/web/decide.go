@@ -243,7 +243,9 @@ func (s *Server) rollback(ctx context.Context, who Identity, repo, env, to strin
 	if e.Rollback == plumbline.RollbackDirect {
 		text = fmt.Sprintf("A commit that puts the files back to those of %s is pushed to %s with the next poll of %s; what it would do is planned and agreed to as ever.", back, e.Branch, repo)
 	}
-	return s.propose(ctx, who, plumbline.Request{Repository: repo, Environment: env, Kind: plumbline.RequestRollback, To: to}, ProposedJSON{Target: e.Branch, To: to, Text: text})
+	return s.propose(ctx, who, plumbline.Request{Repository: repo, Environment: env, Kind: plumbline.RequestRollback, To: to}, ProposedJSON{
+		Target: e.Branch, To: to, Direct: e.Rollback == plumbline.RollbackDirect, Text: text,
+	})
 }
 
 func (s *Server) propose(ctx context.Context, who Identity, q plumbline.Request, out ProposedJSON) (ProposedJSON, error) {

@@ -502,6 +502,7 @@ type ProposedJSON struct {
 	Source  string    `json:"source,omitempty"` // branch of a promotion
 	Target  string    `json:"target"`           // branch that it is to change
 	To      string    `json:"to,omitempty"`     // commit of a rollback; left out: the newest with which everything was in sync
+	Direct  bool      `json:"direct,omitempty"` // a commit is pushed; there is no merge request
 	Text    string    `json:"text"`             // where it will appear
 }
 
