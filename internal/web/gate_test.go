@@ -24,8 +24,6 @@ func as(t *testing.T, s *web.Server, name string, groups ...string) *client {
 	return &client{t, s.As(web.Identity{Name: name, Groups: groups}), http.Header{}}
 }
 
-const digestNet = "b41f9c0e6a7d5c3b2a190807f6e5d4c3b2a1f0e9d8c7b6a5948372615f4e3d2c"
-
 func TestGateAPI(t *testing.T) {
 	for _, tt := range []struct{ name, method, path, body string }{
 		{"run", "GET", "/api/v1/runs/9815", ""},
