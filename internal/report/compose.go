@@ -210,7 +210,7 @@ func byDanger(changes []plumbline.Change) []*plumbline.Change {
 func (v voice) details(n names, p part, where string) []*section {
 	var out []*section
 	folded := func(what, after string, fill func(s *section)) {
-		s := v.fold(p.label, what, after, where)
+		s := v.fold("diff", p.label, what, after, where)
 		fill(s)
 		if len(s.pieces) > 0 {
 			out = append(out, s)
@@ -261,12 +261,12 @@ func (v voice) summary(s string) string {
 	return htmlText(s)
 }
 
-// fold is a block of differences that is open only for those who want it, as far as the forge can do that. what and after are of the format.
-func (v voice) fold(label, what, after, where string) *section {
-	s := &section{open: "<details><summary><b>" + htmlText(label) + "</b> · " + what + "</summary>\n\n```diff\n"}
+// fold is a block of code that is open only for those who want it, as far as the forge can do that. what and after are of the format.
+func (v voice) fold(lang, label, what, after, where string) *section {
+	s := &section{open: "<details><summary><b>" + htmlText(label) + "</b> · " + what + "</summary>\n\n```" + lang + "\n"}
 	before, end := "```\n", "</details>\n\n"
 	if v.plain {
-		s.open = "**" + cmp.Or(v.text(label), nameless) + "** · " + what + "\n\n```diff\n"
+		s.open = "**" + cmp.Or(v.text(label), nameless) + "** · " + what + "\n\n```" + lang + "\n"
 		before, end = "```\n\n", ""
 	}
 	s.close = func(left tally) string {
@@ -393,6 +393,7 @@ func missing(t tally) string {
 	plural(kindInvoked, "action")
 	plural(kindOutput, "output")
 	plural(kindDrifted, "difference")
+	plural(kindFinding, "finding")
 	say(kindDeferred, "%d left for another plan")
 	say(kindAttributes, "the attributes of %d")
 	say(kindRest, "the end of %d")

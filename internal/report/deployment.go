@@ -66,7 +66,18 @@ func (r *Reporter) findings(ctx context.Context, v view) error {
 	}
 	all := slices.Clone(v.MR.Findings)
 	for _, run := range v.Proposals {
-		if run.Failure == nil || run.Commit != v.MR.Head {
+		if run.Commit != v.MR.Head {
+			continue
+		}
+		for _, c := range run.Checks {
+			for _, f := range c.Findings {
+				if c.Verdict == plumbline.VerdictFail && f.File != "" {
+					f.Message = string(c.Name) + ": " + f.Message
+					all = append(all, f)
+				}
+			}
+		}
+		if run.Failure == nil {
 			continue
 		}
 		for _, d := range run.Failure.Diagnostics {

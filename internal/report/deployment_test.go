@@ -103,7 +103,10 @@ func TestFindingsOnTheForge(t *testing.T) {
 			{Severity: "error", Summary: "Unsupported argument", Detail: "There is none.", File: "../../modules/vpc/main.tf", Line: 7},
 			{Severity: "warning", Summary: "Old", File: "main.tf", Line: 1},
 			{Severity: "error", Summary: "no file"},
-		}}}, nil, now)
+		}}, Checks: []plumbline.CheckResult{
+			{Name: plumbline.CheckFmt, Verdict: plumbline.VerdictFail, Findings: []plumbline.Finding{{File: "live/net/main.tf", Line: 9, Message: "not formatted"}, {Message: "no file"}}},
+			{Name: plumbline.CheckTest, Verdict: plumbline.VerdictSkipped, Findings: []plumbline.Finding{{File: "live/net/a.tftest.hcl", Message: "not run"}}},
+		}}, nil, now)
 	})
 	for range 2 {
 		r.now = r.now.Add(time.Minute)
@@ -114,9 +117,10 @@ func TestFindingsOnTheForge(t *testing.T) {
 	got := r.forge.Checks(mr.Head)[findingsCheck]
 	want := []plumbline.Finding{
 		{File: "live/x/main.tf", Line: 3, Message: "an argument is missing"},
+		{File: "live/net/main.tf", Line: 9, Message: "fmt: not formatted"},
 		{File: "modules/vpc/main.tf", Line: 7, Message: "Unsupported argument. There is none."},
 	}
-	if !slices.Equal(got.Findings, want) || got.State != plumbline.ToldFailure || got.Description != "2 findings" {
+	if !slices.Equal(got.Findings, want) || got.State != plumbline.ToldFailure || got.Description != "3 findings" {
 		t.Errorf("check: %+v", got)
 	}
 	r.forge.Fault(func(_ context.Context, method string) error {

@@ -14,15 +14,19 @@ import (
 type rank int
 
 const (
-	rankRedRow     rank = iota // stacks that failed, or lose something
+	rankGlass      rank = iota // that somebody has a plan applied against the rules
+	rankRedRow                 // stacks that failed, or lose something
+	rankDenied                 // the first of what policies forbid
 	rankSince                  // that a stack's plan differs from the approved one, in a line
 	rankNamed                  // what is destroyed or replaced, by name
 	rankFailure                // what went wrong, in a sentence
 	rankDiagnostic             // Terraform's own words
-	rankCheck                  // checks that failed, what could not be read
+	rankCheck                  // checks that failed, what could not be read, whose approval policies ask for
 	rankAct                    // what to do next, for each stack
 	rankDiffers                // the first lines of that difference
 	rankRow                    // the other stacks
+	rankWarned                 // what policies warn of, the rest of what they forbid
+	rankFound                  // the first of what checks found, with its place
 	rankDestroy                // one line for each resource that is destroyed or replaced
 	rankReplaced               // the attributes of what is replaced
 	rankForget
@@ -34,7 +38,7 @@ const (
 	rankOutput
 	rankCreate
 	rankMove
-	rankInfo      // what can be told only later, what is left for another plan
+	rankInfo      // what can be told only later, what is left for another plan, checks that passed, the rest of what policies warn of
 	rankDrift     // what changed outside, one line each
 	rankDrifted   // its attributes, and the rest of what differs from the approved plan
 	rankDestroyed // what a destroyed resource was: its name says most of it
@@ -60,6 +64,7 @@ const (
 	kindMoved
 	kindDrifted
 	kindDeferred
+	kindFinding    // of a check
 	kindAttributes // of a change that is shown
 	kindRest       // the end of attributes that are shown
 	kinds

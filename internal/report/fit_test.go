@@ -339,6 +339,24 @@ func random(r *rand.Rand) NoteData {
 		if r.IntN(5) == 0 {
 			row.Run.State = plumbline.StateAwaiting
 		}
+		if r.IntN(9) == 0 {
+			row.Run.Kind, row.Run.State, row.Held = plumbline.KindDeploy, plumbline.StateInterrupted, []string{"live/a", "live/b"}
+		}
+		if r.IntN(9) == 0 {
+			row.Run.Glass = &plumbline.Glass{By: "root", Reason: "the site is down", Digest: row.Run.Plan.Digest}
+		}
+		for range r.IntN(1 << r.IntN(6)) {
+			levels := []plumbline.PolicyLevel{plumbline.PolicyDeny, plumbline.PolicyApprove, plumbline.PolicyWarn}
+			row.Run.Findings = append(row.Run.Findings, plumbline.PolicyFinding{Policy: fmt.Sprint("a.b", r.IntN(3)), Level: levels[r.IntN(3)], Message: strings.Repeat("no ", 1+r.IntN(30)), Address: "a.b"})
+		}
+		for range r.IntN(1 << r.IntN(4)) {
+			c := plumbline.CheckResult{Name: plumbline.CheckFmt, Verdict: []plumbline.Verdict{plumbline.VerdictPass, plumbline.VerdictFail, plumbline.VerdictError}[r.IntN(3)], Text: "so it is"}
+			for i := range r.IntN(1 << r.IntN(6)) {
+				c.Findings = append(c.Findings, plumbline.Finding{File: "a.tf", Line: i, Message: strings.Repeat("m", r.IntN(99)), Source: "x = 1\ny"})
+			}
+			c.Output = strings.Repeat("said\n", r.IntN(1<<r.IntN(12)))
+			row.Run.Checks = append(row.Run.Checks, c)
+		}
 		if r.IntN(4) == 0 {
 			row.SinceSummary = "more changes"
 			for range 1 + r.IntN(40) {

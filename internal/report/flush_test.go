@@ -262,7 +262,9 @@ func TestNeverPending(t *testing.T) {
 		},
 		plumbline.StateInterrupted: func(r *rig, id plumbline.RunID) {
 			r.finish(id, plumbline.Outcome{Plan: &plumbline.Plan{}}, info())
-			r.update(id, func(run *plumbline.Run, now time.Time) error { return run.Approve(plumbline.Person{Name: "ops"}, plumbline.Access{}, digest, now) })
+			r.update(id, func(run *plumbline.Run, now time.Time) error {
+				return run.Approve(plumbline.Person{Name: "ops"}, plumbline.Access{}, digest, now)
+			})
 			r.start(id)
 			r.finish(id, plumbline.Outcome{Interrupted: true}, nil)
 		},

@@ -77,9 +77,22 @@ func poisoned(h string) NoteData {
 	d.MR.Target, d.MR.ID, d.MR.Head, d.MR.Base = h, h, h, h
 	d.MR.Findings = []plumbline.Finding{{File: h, Line: 1, Message: h}}
 	d.MR.Removed = []string{"production/" + h}
+	d.Talks = len(h)%2 == 0
 	for i := range d.Rows {
 		r := &d.Rows[i]
-		r.Run.Stack.Name, r.Run.Stack.Environment, r.Next, r.SinceSummary = h, h, h, h
+		r.Run.Stack.Name, r.Run.Stack.Environment, r.Next, r.SinceSummary, r.Held = h, h, h, h, []string{h}
+		r.Run.RejectedBy, r.Run.Reason = h, h
+		r.Run.Policy.Approval = plumbline.ApprovalRule{Count: 2, From: []string{h}, Not: []plumbline.Exclusion{plumbline.Exclusion(h)}, Carry: true, Forge: true}
+		for _, level := range []plumbline.PolicyLevel{plumbline.PolicyDeny, plumbline.PolicyApprove, plumbline.PolicyWarn, plumbline.PolicyLevel(h)} {
+			if level != plumbline.PolicyDeny || i%2 == 0 {
+				r.Run.Findings = append(r.Run.Findings, plumbline.PolicyFinding{Policy: h, Level: level, Message: h, Address: h, From: []string{h, h}})
+			}
+		}
+		for _, verdict := range []plumbline.Verdict{plumbline.VerdictFail, plumbline.VerdictPass, plumbline.Verdict(h)} {
+			r.Run.Checks = append(r.Run.Checks, plumbline.CheckResult{
+				Name: plumbline.CheckName(h), Verdict: verdict, Text: h, Findings: []plumbline.Finding{{File: h, Line: 3, Column: 5, Source: h, Message: h}}, Output: h + "\n" + h,
+			}, plumbline.CheckResult{Name: plumbline.CheckTest, Verdict: plumbline.VerdictError, Output: h})
+		}
 		if r.Run.Failure != nil {
 			r.Run.Failure.Text, r.Run.Failure.Next = h, h
 			r.Run.Failure.Diagnostics[0] = plumbline.Diagnostic{Severity: "error", Summary: h, Detail: h, File: h, Snippet: h}
@@ -103,6 +116,16 @@ func poisoned(h string) NoteData {
 		if r.Run.Plan != nil {
 			info := r.Plan.Info()
 			r.Run.Plan = &info
+			r.Run.Approvals = []plumbline.Approval{{By: h, Carried: h, Digest: info.Digest, Groups: []string{h}}, {By: h, Digest: h}}
+			r.Run.Glass = &plumbline.Glass{By: h, Reason: h, Digest: info.Digest}
+			if i == 1 {
+				r.Run.Kind, r.Run.State = plumbline.KindDeploy, plumbline.StateRejected
+			}
+			if i == 2 {
+				r.Run.Glass = nil
+				r.Run.Policy.Calendar.Freezes = []plumbline.Freeze{{Name: h, Reason: h, By: h}}
+				r.Next = next(d.MR, r.Run, nil, d.Now)
+			}
 		}
 	}
 	return d

@@ -121,6 +121,8 @@ func harmless(w string) bool {
 		}
 	}
 	switch {
+	case isClock(strings.Trim(w, `(),.;`)):
+		return true
 	case strings.ContainsAny(strings.TrimRight(w, `)"',.;:?!%`), ":!%"), strings.HasPrefix(w, ":"): // addresses, emoji, !42, %1
 		return false
 	case strings.Contains(w, "=="), strings.Contains(strings.ToLower(w), "www."):
@@ -141,6 +143,11 @@ func startsBlock(w string) bool {
 	}
 	digits := strings.TrimLeft(w, "0123456789")
 	return digits != w && (digits == "." || digits == ")")
+}
+
+// isClock reports whether a word is a time of day: 09:00.
+func isClock(w string) bool {
+	return len(w) == 5 && w[2] == ':' && strings.Trim(w[:2]+w[3:], "0123456789") == ""
 }
 
 // isCommit reports whether forges may take a word for a commit.

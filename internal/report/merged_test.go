@@ -249,7 +249,7 @@ func TestToldIsBounded(t *testing.T) {
 		}
 		r.settle()
 	}
-	if len(l.keys) != 5 {
+	if len(l.keys) != 6 {
 		t.Errorf("%d keys after 30 commits: %q", len(l.keys), slices.Sorted(maps.Keys(l.keys)))
 	}
 }

@@ -3,9 +3,9 @@ package report
 import (
 	"cmp"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
-	"unicode"
 
 	"github.com/plumbline/plumbline/internal/diff"
 	"github.com/plumbline/plumbline/internal/plumbline"
@@ -13,13 +13,12 @@ import (
 
 // NoteData is what a note says, apart from how long it may be.
 type NoteData struct {
-	MR     plumbline.MergeRequest
-	Rows   []NoteRow
-	Base   string // for links; "": none
-	Now    time.Time
-	Target plumbline.Environment
-	Talks  bool // comments on the forge are commands
-	Plain  bool // for a forge that shows raw HTML as text; the marker is to be PlainMarker's then
+	MR    plumbline.MergeRequest
+	Rows  []NoteRow
+	Base  string // for links; "": none
+	Now   time.Time
+	Talks bool // comments on the forge are commands
+	Plain bool // for a forge that shows raw HTML as text; the marker is to be PlainMarker's then
 }
 
 func (d NoteData) voice() voice {
@@ -31,9 +30,11 @@ func (d NoteData) voice() voice {
 
 // NoteRow is one stack.
 type NoteRow struct {
-	Run  plumbline.Run
-	Plan plumbline.Plan // without changes when it cannot be had any more
-	Next string
+	Run         plumbline.Run
+	Environment plumbline.Environment // as configured now
+	Plan        plumbline.Plan        // without changes when it cannot be had any more
+	Next        string
+	Held        []string // names of stacks that wait for this one, which has not ended well
 
 	// What differs between the plan that was approved and this one; none where nothing was approved, or nothing differs.
 	Since        []diff.Line
@@ -44,7 +45,7 @@ type NoteRow struct {
 func (v view) Note(base string, now time.Time) NoteData {
 	d := NoteData{MR: v.MR, Base: base, Now: now}
 	for _, r := range v.Rows {
-		d.Rows = append(d.Rows, NoteRow{Run: r.Run, Plan: r.Plan, Next: r.Next})
+		d.Rows = append(d.Rows, r.NoteRow)
 	}
 	return d
 }
@@ -96,14 +97,18 @@ func sheetOf(d NoteData, marker string) *sheet {
 	for _, r := range d.Rows {
 		parts = append(parts, partOf(d, r))
 	}
-	s.sections = append(s.sections, table(d, page), v.removed(mr))
+	s.sections = append(s.sections, alarms(d), table(d, page), v.removed(mr))
+	s.sections = append(s.sections, policies(d, plumbline.PolicyDeny, plumbline.PolicyApprove)...)
 	inOpen, named := v.lists(parts)
 	s.sections = append(s.sections, inOpen...)
+	s.sections = append(s.sections, policies(d, plumbline.PolicyWarn)...)
 	for _, r := range d.Rows {
 		if f := r.Run.Failure; f != nil && r.Run.State.Ended() {
 			s.sections = append(s.sections, v.failure(v.text(r.Run.Stack.Name)+" "+string(r.Run.State), *f))
 		}
 	}
+	s.sections = append(s.sections, degraded(d)...)
+	s.sections = append(s.sections, checks(d))
 	s.sections = append(s.sections, v.remarks(parts)...)
 	if mr.State != plumbline.MRMerged {
 		unread := &section{open: v.title("Could not be read"), close: listEnd(0)}
@@ -113,6 +118,7 @@ func sheetOf(d NoteData, marker string) *sheet {
 		s.sections = append(s.sections, unread)
 	}
 	for i, r := range d.Rows {
+		s.sections = append(s.sections, faults(d, r)...)
 		s.sections = append(s.sections, v.details(named, parts[i], linkTo(d.Base, "all of it", "runs/"+r.Run.ID.String()))...)
 	}
 	if len(d.Rows) > 0 {
@@ -144,7 +150,7 @@ func partOf(d NoteData, r NoteRow) part {
 
 func headline(d NoteData) string {
 	var sum plumbline.Summary
-	var failed, live, waiting, applied int
+	var failed, refused, live, waiting, applied int
 	for _, r := range d.Rows {
 		if r.Run.Plan != nil {
 			sum = sum.Add(r.Run.Plan.Summary)
@@ -159,6 +165,9 @@ func headline(d NoteData) string {
 		case !r.Run.State.Ended():
 			live++
 		}
+		if r.Run.State.Ended() && refusal(r.Run) != "" {
+			refused++
+		}
 	}
 	parts := []string{count(len(d.Rows), "stack")}
 	add := func(n int, what string, bold bool) {
@@ -172,6 +181,7 @@ func headline(d NoteData) string {
 		parts = append(parts, s)
 	}
 	add(failed, "failed", true)
+	add(refused, "refused", true)
 	add(live, "under way", false)
 	add(waiting, "awaiting approval", true)
 	add(applied, "applied", false)
@@ -223,7 +233,23 @@ func tableRow(d NoteData, r NoteRow) string {
 		s = r.Run.Plan.Summary
 	}
 	v := d.voice()
-	return v.row(light(r.Run), linkTo(d.Base, v.text(r.Run.Stack.Environment+" · "+r.Run.Stack.Name), "runs/"+r.Run.ID.String()), s, v.cell(r.Next))
+	return v.row(light(r.Run), linkTo(d.Base, v.text(r.Run.Stack.Environment+" · "+r.Run.Stack.Name), "runs/"+r.Run.ID.String()), s, v.clauses(r.Next))
+}
+
+// manyClauses is how much of what happens to a stack is said.
+const manyClauses = 8
+
+// clauses are as a cell each, so that a long one does not keep out those behind it.
+func (v voice) clauses(s string) string {
+	var parts []string
+	for i, c := range strings.Split(s, "; ") {
+		if i == manyClauses {
+			parts = append(parts, "…")
+			break
+		}
+		parts = append(parts, v.cell(c))
+	}
+	return strings.Join(parts, "; ")
 }
 
 // row is a row of the table of stacks; name and next are Markdown.
@@ -393,18 +419,43 @@ func engineName(engine, version string) string {
 	return strings.TrimSpace(engine + " " + version)
 }
 
-// act says how to approve what waits for it.
+// command is what somebody writes in a comment to have something done to a stack. ok is false where that cannot be read as a command.
+func (d NoteData) command(verb string, r NoteRow, args ...string) (call string, ok bool) {
+	name := r.Run.Stack.Name
+	if slices.ContainsFunc(d.Rows, func(o NoteRow) bool { return o.Run.Stack.Name == name && o.Run.ID != r.Run.ID }) {
+		name = r.Run.Stack.Environment + "/" + name
+	}
+	call = strings.Join(append([]string{"plumbline", verb, name}, args...), " ")
+	c, ok := plumbline.ParseCommand(call)
+	return call, ok && d.Talks && c.Verb == plumbline.Verb(verb) && slices.Equal(c.Args, append([]string{name}, args...))
+}
+
+// act says how to agree to what waits for that, where somebody can.
 func act(d NoteData) *section {
-	s := &section{close: closing("\n")}
+	s, v := &section{close: closing("\n")}, d.voice()
+	forge := false
 	for _, r := range d.Rows {
-		if r.Run.State == plumbline.StateAwaiting && r.Run.Plan != nil {
-			digest, page := plumbline.ShortDigest(r.Run.Plan.Digest), linkTo(d.Base, "on its page", "runs/"+r.Run.ID.String())
-			if d.Talks && !strings.ContainsFunc(r.Run.Stack.Name, unicode.IsSpace) {
-				s.add(rankAct, kindNone, fmt.Sprintf("- a comment with %s approves it as shown %s\n", d.voice().code("plumbline approve "+r.Run.Stack.Name+" "+digest), page))
-				continue
-			}
-			s.add(rankAct, kindNone, fmt.Sprintf("- `plumbline runs approve %s --digest %s` approves %s as shown %s\n", r.Run.ID, digest, d.voice().text(r.Run.Stack.Name), page))
+		if !offered(d.MR, r.Run, d.Now) {
+			continue
 		}
+		forge = forge || r.Run.Kind == plumbline.KindProposal && r.Run.Policy.Approval.Forge
+		digest := plumbline.ShortDigest(r.Run.Plan.Digest)
+		line := fmt.Sprintf("- `plumbline runs approve %s --digest %s` approves %s as shown ", r.Run.ID, digest, v.text(r.Run.Stack.Name))
+		if call, ok := d.command("approve", r, digest); ok {
+			line = "- a comment with " + v.code(call) + " approves it as shown "
+		}
+		line += linkTo(d.Base, "on its page", "runs/"+r.Run.ID.String())
+		until := ""
+		if t := r.Run.ValidUntil(); !t.IsZero() {
+			until = "until " + t.UTC().Format("2006-01-02 15:04 MST")
+		}
+		if who := clauses(excluded(r.Run.Policy.Approval.Not), until); who != "" {
+			line += " (" + v.text(who) + ")"
+		}
+		s.add(rankAct, kindNone, line+"\n")
+	}
+	if forge {
+		s.add(rankAct, kindNone, "- an approval of this merge request on its forge agrees to the plans shown here\n")
 	}
 	return s
 }

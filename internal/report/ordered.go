@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"io"
 	"runtime"
+	"sync"
 )
 
 // pieceChanges is how many changes are laid out at a time: they take some 100 kB of a page.
@@ -13,15 +14,16 @@ const pieceChanges = 64
 // is called from several goroutines. Of the pieces, two more than there are processors are in memory at most. The error is the first of w.
 func ordered(w io.Writer, n int, lay func(out *bytes.Buffer, from, to int)) error {
 	pieces := make(chan chan *bytes.Buffer, runtime.GOMAXPROCS(0))
+	empty := sync.Pool{New: func() any { return new(bytes.Buffer) }}
 	go func() {
 		defer close(pieces)
 		for from := 0; from < n; from += pieceChanges {
 			piece := make(chan *bytes.Buffer, 1)
 			pieces <- piece
 			go func() {
-				var out bytes.Buffer
-				lay(&out, from, min(from+pieceChanges, n))
-				piece <- &out
+				out := empty.Get().(*bytes.Buffer)
+				lay(out, from, min(from+pieceChanges, n))
+				piece <- out
 			}()
 		}
 	}()
@@ -31,6 +33,8 @@ func ordered(w io.Writer, n int, lay func(out *bytes.Buffer, from, to int)) erro
 		if err == nil {
 			_, err = w.Write(out.Bytes())
 		}
+		out.Reset()
+		empty.Put(out)
 	}
 	return err
 }

@@ -255,7 +255,7 @@ func (r *Reporter) othersOn(ctx context.Context, commit, id string) (map[string]
 				return nil, err
 			}
 			if len(runs) > 0 {
-				add("branch "+branch, statuses(runs, r.c.PublicURL))
+				add("branch "+branch, statuses(runs, r.c.PublicURL, r.c.Now()))
 			}
 		}
 	}

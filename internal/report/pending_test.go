@@ -630,7 +630,9 @@ func (r *rig) advance(rnd *rand.Rand) {
 	case run.State == plumbline.StatePlanning:
 		r.finish(run.ID, plumbline.Outcome{Plan: &plumbline.Plan{}}, info())
 	case run.State == plumbline.StateAwaiting:
-		r.update(run.ID, func(run *plumbline.Run, now time.Time) error { return run.Approve(plumbline.Person{Name: "ops"}, plumbline.Access{}, digest, now) })
+		r.update(run.ID, func(run *plumbline.Run, now time.Time) error {
+			return run.Approve(plumbline.Person{Name: "ops"}, plumbline.Access{}, digest, now)
+		})
 	case run.State == plumbline.StateApplying:
 		r.finish(run.ID, plumbline.Outcome{Applied: true}, nil)
 	case r.busy(run.Stack): // another one goes first

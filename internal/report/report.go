@@ -41,15 +41,20 @@ type Ledger interface {
 	Deployments(ctx context.Context, repo, env string, limit int) ([]plumbline.Deployment, error) // newest first
 	RunsOfDeployment(ctx context.Context, id int64) ([]plumbline.Run, error)
 	DriftItems(ctx context.Context, f plumbline.DriftFilter) ([]plumbline.DriftItem, error)
+	Run(ctx context.Context, id plumbline.RunID) (plumbline.Run, error)
+	// Freezes are those that people have set, in force or still to come; of all environments for "".
+	Freezes(ctx context.Context, repo, env string, now time.Time) ([]plumbline.Frozen, error)
 	Told(ctx context.Context, repo, key string) (string, error)
 	Tell(ctx context.Context, repo, key, hash string) error
 	Unanswered(ctx context.Context, repo string) ([]plumbline.Command, error)
 	Answered(ctx context.Context, id int64) error
 }
 
-// Plans reads a run's plan.
+// Plans reads plans. One that is not kept any more is plumbline.ErrNotFound.
 type Plans interface {
 	Plan(ctx context.Context, run plumbline.Run) (plumbline.Plan, error)
+	// PlanDocument reads one by the artifact that holds it.
+	PlanDocument(ctx context.Context, doc plumbline.Blob) (plumbline.Plan, error)
 }
 
 // Config makes a Reporter.
@@ -66,8 +71,9 @@ type Config struct {
 // Reporter tells of one repository's runs. It is level-triggered: it tells what is the case now, so that a crash, a forge that was away
 // or five changes in a second end in one edit.
 type Reporter struct {
-	c    Config
-	last map[string]look // when a subject was last told of, while it is under way
+	c      Config
+	last   map[string]look    // when a subject was last told of, while it is under way
+	frozen []plumbline.Frozen // what people froze, as of the last look
 }
 
 // look is when a subject was looked at, and what was new of it.
@@ -97,7 +103,7 @@ const (
 )
 
 // Flush answers people, then tells what is new. It returns how many subjects were told of and, when something under way is kept back for a
-// moment, when to come again (zero: when something changes).
+// moment or something else is to be said later, when to come again (zero: when something changes).
 func (r *Reporter) Flush(ctx context.Context) (told int, again time.Duration, err error) {
 	answered, unanswered := r.answers(ctx)
 	told, again, err = r.news(ctx)
@@ -114,11 +120,39 @@ func (r *Reporter) news(ctx context.Context) (told int, again time.Duration, err
 	if err != nil {
 		return 0, 0, err
 	}
-	if len(runs) == 0 && len(changed) == 0 {
-		return 0, 0, nil
+	now := r.c.Now()
+	if r.frozen, err = r.c.Ledger.Freezes(ctx, repo, "", now); err != nil {
+		return 0, 0, err
 	}
-	f := flush{Reporter: r, runs: runs, changed: changed, kept: map[string]bool{}, subjects: map[plumbline.RunID][]string{}, deployments: map[string][]plumbline.Deployment{}}
-	mrs, commits, err := f.concerned(ctx, runs, changed)
+	m, doc, err := r.moments(ctx)
+	if err != nil {
+		return 0, 0, err
+	}
+	due, err := m.due(ctx, r, now)
+	if err != nil {
+		return 0, 0, err
+	}
+	rules, err := r.rules()
+	if err != nil {
+		return 0, 0, err
+	}
+	f := flush{
+		Reporter: r, runs: runs, due: due, at: m.At, changed: changed, kept: map[string]bool{}, subjects: map[plumbline.RunID][]string{},
+		deployments: map[string][]plumbline.Deployment{}, moments: map[plumbline.RunID]time.Time{},
+	}
+	also := changed
+	if m.Rules != rules {
+		ruled, open, err := r.ruled(ctx)
+		if err != nil {
+			return 0, 0, err
+		}
+		f.rules, f.due, also = rules, slices.Concat(due, ruled), slices.Concat(changed, open)
+	}
+	if len(runs) == 0 && len(also) == 0 && len(f.due) == 0 {
+		m.Rules = rules
+		return 0, m.again(now), m.keep(ctx, r, doc)
+	}
+	mrs, commits, err := f.concerned(ctx, slices.Concat(runs, f.due), also)
 	if err != nil {
 		return 0, 0, err
 	}
@@ -127,6 +161,9 @@ func (r *Reporter) news(ctx context.Context) (told int, again time.Duration, err
 		if err != nil {
 			f.fail(subjectMR(id), err)
 			continue
+		}
+		for _, row := range v.Rows {
+			f.moments[row.Run.ID] = row.again
 		}
 		f.tell(subjectMR(id), v.live(), func() (bool, error) {
 			did, err := r.tellMR(ctx, v)
@@ -139,8 +176,11 @@ func (r *Reporter) news(ctx context.Context) (told int, again time.Duration, err
 			f.fail(c.subject(), err)
 			continue
 		}
+		for _, run := range siblings {
+			f.moments[run.ID] = moment(plumbline.MergeRequest{}, run, now)
+		}
 		f.tell(c.subject(), live(siblings), func() (bool, error) {
-			did, err := r.statuses(ctx, "branch "+c.branch, c.id, statuses(siblings, r.c.PublicURL), overBranch(c.id, siblings))
+			did, err := r.statuses(ctx, "branch "+c.branch, c.id, statuses(siblings, r.c.PublicURL, now), overBranch(c.id, siblings))
 			deployed, failed := r.deploying(ctx, c, siblings)
 			return did || deployed, worst(err, failed)
 		})
@@ -155,9 +195,30 @@ func (r *Reporter) news(ctx context.Context) (told int, again time.Duration, err
 
 	var done []plumbline.RunVersion
 	for _, run := range runs {
-		if !slices.ContainsFunc(f.subjects[run.ID], func(s string) bool { return f.kept[s] }) {
+		if !f.back(run.ID) {
 			done = append(done, plumbline.RunVersion{ID: run.ID, Version: run.Version, At: r.c.Now()})
 		}
+	}
+	for _, run := range f.due {
+		if !f.back(run.ID) {
+			delete(m.At, run.ID)
+		}
+	}
+	for id, at := range f.moments {
+		switch {
+		case f.back(id): // what is due stays due
+		case at.IsZero():
+			delete(m.At, id)
+		default:
+			m.At[id] = at
+		}
+	}
+	if len(f.kept) == 0 {
+		m.Rules = rules
+	}
+	// Before anything is marked as told: else nobody would come again.
+	if err := m.keep(ctx, r, doc); err != nil {
+		return f.told, f.again, errors.Join(append(f.errs, err)...)
 	}
 	if err := r.c.Ledger.MarkReported(ctx, done); err != nil {
 		f.errs = append(f.errs, err)
@@ -170,12 +231,11 @@ func (r *Reporter) news(ctx context.Context) (told int, again time.Duration, err
 		}
 	}
 	// Subjects that nobody asked about for long have ended under somebody else's eyes.
-	now := r.c.Now()
 	maps.DeleteFunc(r.last, func(_ string, l look) bool { return now.Sub(l.at) > 100*r.c.Patience })
 	if len(done) == batch && f.again == 0 {
 		f.again = time.Millisecond // there may be more
 	}
-	return f.told, f.again, errors.Join(f.errs...)
+	return f.told, sooner(f.again, m.again(now)), errors.Join(f.errs...)
 }
 
 func subjectMR(id string) string { return "mr " + id }
@@ -184,6 +244,9 @@ func subjectMR(id string) string { return "mr " + id }
 type flush struct {
 	*Reporter
 	runs        []plumbline.Run
+	due         []plumbline.Run               // to be looked at again although they are what they were
+	at          map[plumbline.RunID]time.Time // since when
+	rules       string                        // that have come into force; "": those by which people were told
 	changed     []plumbline.MRVersion
 	told        int
 	again       time.Duration
@@ -191,6 +254,7 @@ type flush struct {
 	kept        map[string]bool // subjects kept back or failed: their runs stay unreported
 	subjects    map[plumbline.RunID][]string
 	deployments map[string][]plumbline.Deployment // by environment
+	moments     map[plumbline.RunID]time.Time     // when something else may have to be said of a run; zero: when something changes
 }
 
 // commit is a commit of an environment branch.
@@ -207,6 +271,11 @@ func (c commit) subject() string { return "commit " + c.id + " of " + c.branch }
 
 func (f *flush) concerns(run plumbline.Run, subject string) {
 	f.subjects[run.ID] = append(f.subjects[run.ID], subject)
+}
+
+// back reports whether somebody who is to be told of a run was not.
+func (f *flush) back(run plumbline.RunID) bool {
+	return slices.ContainsFunc(f.subjects[run], func(s string) bool { return f.kept[s] })
 }
 
 // fail notes an error. What will be the same next time is not tried again.
@@ -242,9 +311,15 @@ func (f *flush) tell(subject string, live bool, tell func() (bool, error)) {
 	}
 }
 
-// news is what is new of a subject: versions of runs, and of the merge request.
+// news is what is new of a subject: versions of runs, and of the merge request; moments that have come; rules.
 func (f *flush) news(subject string) string {
 	var b strings.Builder
+	b.WriteString(f.rules)
+	for _, run := range f.due {
+		if slices.Contains(f.subjects[run.ID], subject) {
+			fmt.Fprint(&b, "due ", run.ID, " ", f.at[run.ID].UnixNano(), " ")
+		}
+	}
 	for _, run := range f.runs {
 		if slices.Contains(f.subjects[run.ID], subject) {
 			fmt.Fprint(&b, run.ID, ":", run.Version, " ")
@@ -356,7 +431,7 @@ func (f *flush) runsOf(ctx context.Context, c commit) ([]plumbline.Run, error) {
 		}
 		for _, run := range runs {
 			if run.ID > newest[run.Stack].ID {
-				newest[run.Stack] = run
+				newest[run.Stack] = f.inForce(run)
 			}
 		}
 	}

@@ -30,10 +30,24 @@ type rig struct {
 	r     *Reporter
 }
 
-type fakePlans struct{ asked *int }
+type fakePlans struct {
+	asked *int
+	docs  map[string]plumbline.Plan // by name of the artifact
+}
+
+func (f fakePlans) PlanDocument(_ context.Context, doc plumbline.Blob) (plumbline.Plan, error) {
+	p, ok := f.docs[doc.Name]
+	if !ok {
+		return p, plumbline.ErrNotFound
+	}
+	return p, nil
+}
 
 func (f fakePlans) Plan(_ context.Context, run plumbline.Run) (plumbline.Plan, error) {
 	*f.asked++
+	if p, ok := f.docs[run.Plan.Doc.Name]; ok {
+		return p, nil
+	}
 	return plumbline.Plan{Digest: run.Plan.Digest, Changes: []plumbline.Change{{Address: "a." + run.Stack.Name, Action: plumbline.ActionCreate}}, Summary: plumbline.Summary{Create: 1}}, nil
 }
 
@@ -74,7 +88,7 @@ func newRig(t *testing.T) *rig {
 			t.Error(err)
 		}
 	})
-	r := &rig{t: t, store: s, forge: &forgetest.Forge{}, now: t0, plans: fakePlans{new(int)}}
+	r := &rig{t: t, store: s, forge: &forgetest.Forge{}, now: t0, plans: fakePlans{new(int), map[string]plumbline.Plan{}}}
 	r.repo = plumbline.Repository{Name: "infra", Environments: []plumbline.Environment{
 		{Repository: "infra", Name: "production", Branch: "main", Apply: plumbline.ApplyApproval},
 		{Repository: "infra", Name: "lab", Branch: "main", Apply: plumbline.ApplyAutomatic},
@@ -106,7 +120,7 @@ func (r *rig) newRun(kind plumbline.Kind, env, stack, commit string) plumbline.R
 	e, _ := r.repo.Environment(env)
 	return plumbline.Run{
 		Kind: kind, State: plumbline.StateQueued, Stack: plumbline.StackRef{Repository: "infra", Environment: env, Name: stack},
-		Spec: plumbline.StackSpec{Name: stack, Dir: stack}, Commit: commit, Policy: plumbline.Policy{Apply: e.Apply}, Queued: r.now,
+		Spec: plumbline.StackSpec{Name: stack, Dir: stack}, Commit: commit, Policy: plumbline.Policy{Apply: e.Apply, Approval: e.Approval, Calendar: e.Calendar}, Queued: r.now,
 	}
 }
 
@@ -194,7 +208,9 @@ func (r *rig) apply(id plumbline.RunID) {
 		r.plan(id)
 	}
 	if run, _ = r.store.Run(r.t.Context(), id); run.State == plumbline.StateAwaiting {
-		r.update(id, func(run *plumbline.Run, now time.Time) error { return run.Approve(plumbline.Person{Name: "ops"}, plumbline.Access{}, digest, now) })
+		r.update(id, func(run *plumbline.Run, now time.Time) error {
+			return run.Approve(plumbline.Person{Name: "ops"}, plumbline.Access{}, digest, now)
+		})
 	}
 	r.start(id)
 	r.finish(id, plumbline.Outcome{Applied: true}, nil)

@@ -1,6 +1,26 @@
 package report
 
-import "github.com/plumbline/plumbline/internal/diff"
+import (
+	"github.com/plumbline/plumbline/internal/diff"
+	"github.com/plumbline/plumbline/internal/plumbline"
+)
+
+// inAnotherWay is said where a plan does what was approved, by another configuration.
+const inAnotherWay = "the same changes, made in another way: settings of a provider, a provisioner, a variable or the engine differ"
+
+// earlier is the newest yes to another plan than the one that waits for approval; nil: there is none.
+func earlier(r plumbline.Run) *plumbline.Approval {
+	if r.State != plumbline.StateAwaiting || r.Plan == nil {
+		return nil
+	}
+	var newest *plumbline.Approval
+	for i, a := range r.Approvals {
+		if (a.Digest != r.Plan.Digest || a.Config != r.Plan.Config) && (newest == nil || a.At.After(newest.At)) {
+			newest = &r.Approvals[i]
+		}
+	}
+	return newest
+}
 
 // sinceLines is how many lines of the difference from an earlier plan stand before the rest of the note. The others come late, so that a long
 // difference keeps out nothing that is destroyed, and the end of a very long change in it comes last, as elsewhere.

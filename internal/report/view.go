@@ -3,6 +3,7 @@ package report
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -10,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/plumbline/plumbline/internal/diff"
 	"github.com/plumbline/plumbline/internal/plumbline"
 )
 
@@ -18,6 +20,7 @@ type view struct {
 	MR        plumbline.MergeRequest
 	Rows      []row
 	Proposals []plumbline.Run // what was planned of it while it was open
+	Now       time.Time
 }
 
 // commit is what its statuses are of: the head, or what was planned last, if more was pushed and merged before anybody could look.
@@ -30,9 +33,9 @@ func (v view) commit() string {
 
 // row is one stack of the note.
 type row struct {
-	Run  plumbline.Run // the proposal's, or once merged the deploy's
-	Plan plumbline.Plan
-	Next string // what happens after the merge, or what became of it
+	NoteRow                     // its run is the proposal's, or once merged the deploy's
+	again   time.Time           // when something else may have to be said of it; zero: when something changes
+	earlier *plumbline.Approval // a yes to another plan than the one that waits
 }
 
 func (v view) live() bool {
@@ -51,16 +54,21 @@ func (v view) worthNote() bool {
 
 // fingerprint changes whenever the note should; the note's own text also says how long ago it was planned, which is no news.
 func (v view) fingerprint() string {
-	var b strings.Builder
-	fmt.Fprintln(&b, v.MR.Mark(), v.MR.Base, v.MR.Skipped, v.MR.Conflict, v.MR.Findings, v.MR.Removed)
+	all := []any{v.MR.Mark(), v.MR.Base, v.MR.Skipped, v.MR.Conflict, v.MR.Findings, v.MR.Removed}
 	for _, r := range v.Rows {
-		digest := ""
+		digest, config := "", ""
 		if r.Run.Plan != nil {
-			digest = r.Run.Plan.Digest
+			digest, config = r.Run.Plan.Digest, r.Run.Plan.Config
 		}
-		fmt.Fprintln(&b, r.Run.ID, r.Run.State, r.Run.Attempt, digest, r.Next, len(r.Run.Approvals), r.Run.Wish)
+		rule := r.Run.Policy.Approval
+		all = append(all, r.Run.ID, r.Run.State, r.Run.Attempt, digest, config, r.Next, r.Run.Wish, r.Run.Failure, r.Held, r.Environment.Rollback,
+			r.Run.Findings, r.Run.Checks, r.Run.Approvals, r.Run.Glass, offered(v.MR, r.Run, v.Now), rule.Not, rule.Forge, r.Run.ValidUntil())
 	}
-	return b.String()
+	b, err := json.Marshal(all)
+	if err != nil { // no such thing is among these types
+		return err.Error()
+	}
+	return string(b)
 }
 
 // view gathers what became of a merge request: the newest proposal run of each stack at its head and target; after the merge, the run
@@ -87,7 +95,7 @@ func (r *Reporter) view(ctx context.Context, id string) (view, error) {
 			newest[run.Stack] = run
 		}
 	}
-	v := view{MR: mr, Proposals: slices.SortedFunc(maps.Values(newest), func(a, b plumbline.Run) int { return cmp.Compare(a.ID, b.ID) })}
+	v := view{MR: mr, Now: r.c.Now(), Proposals: slices.SortedFunc(maps.Values(newest), func(a, b plumbline.Run) int { return cmp.Compare(a.ID, b.ID) })}
 	for _, run := range v.Proposals {
 		if mr.State == plumbline.MRMerged && mr.Deployment > 0 {
 			if d, ok, err := r.deployOf(ctx, mr, run.Stack, plumbline.KindDeploy); err != nil {
@@ -96,7 +104,7 @@ func (r *Reporter) view(ctx context.Context, id string) (view, error) {
 				run = d
 			}
 		}
-		v.Rows = append(v.Rows, row{Run: run})
+		v.Rows = append(v.Rows, row{NoteRow: NoteRow{Run: run}})
 	}
 	if mr.State == plumbline.MRMerged && mr.Deployment > 0 {
 		for _, name := range mr.Removed {
@@ -105,14 +113,12 @@ func (r *Reporter) view(ctx context.Context, id string) (view, error) {
 			if d, ok, err := r.deployOf(ctx, mr, ref, plumbline.KindDestroy); err != nil {
 				return view{}, err
 			} else if ok {
-				v.Rows = append(v.Rows, row{Run: d})
+				v.Rows = append(v.Rows, row{NoteRow: NoteRow{Run: d}})
 			}
 		}
 	}
-	for i := range v.Rows {
-		row := &v.Rows[i]
-		env, _ := r.c.Repository.Environment(row.Run.Stack.Environment)
-		row.Next = next(mr, row.Run, env, r.c.Now())
+	if err := r.judge(ctx, v); err != nil {
+		return view{}, err
 	}
 	slices.SortFunc(v.Rows, func(a, b row) int {
 		if d := danger(b.Run) - danger(a.Run); d != 0 {
@@ -124,6 +130,43 @@ func (r *Reporter) view(ctx context.Context, id string) (view, error) {
 		return strings.Compare(a.Run.Stack.Name, b.Run.Stack.Name)
 	})
 	return v, nil
+}
+
+// judge adds to rows what the rules make of their runs.
+func (r *Reporter) judge(ctx context.Context, v view) error {
+	siblings := map[int64][]plumbline.Run{} // by deployment
+	for i := range v.Rows {
+		row := &v.Rows[i]
+		row.Run = r.inForce(row.Run)
+		judged := row.Run
+		if env, ok := r.c.Repository.Environment(row.Run.Stack.Environment); ok {
+			row.Environment = env
+			if judged.Kind == plumbline.KindProposal { // it keeps the rules of its day; its deployment will not
+				judged.Policy = plumbline.Policy{Apply: env.Apply, Approval: env.Approval, Calendar: env.Calendar, Order: env.Order}
+				judged = r.inForce(judged)
+			}
+		}
+		id := judged.Deployment
+		if _, ok := siblings[id]; !ok && (bad(judged) || judged.State == plumbline.StateQueued && len(judged.WaitsFor) > 0) {
+			var err error
+			if siblings[id], err = r.c.Ledger.RunsOfDeployment(ctx, id); err != nil {
+				return err
+			}
+		}
+		row.Next = next(v.MR, judged, siblings[id], v.Now)
+		if bad(judged) {
+			row.Held = held(judged, siblings[id])
+		}
+		row.again = moment(v.MR, row.Run, v.Now)
+		if at := moment(v.MR, judged, v.Now); row.again.IsZero() || !at.IsZero() && at.Before(row.again) {
+			row.again = at
+		}
+		row.earlier = earlier(row.Run)
+		if row.earlier != nil && row.earlier.Digest == row.Run.Plan.Digest {
+			row.SinceSummary = inAnotherWay
+		}
+	}
+	return nil
 }
 
 // plans adds the rows' plans. They are read only when the note is written: most looks find that there is nothing to write yet.
@@ -141,7 +184,28 @@ func (r *Reporter) plans(ctx context.Context, v view) error {
 			return fmt.Errorf("plan of run %s: %w", row.Run.ID, err)
 		}
 		row.Plan = plan
+		if err := r.since(ctx, row); err != nil {
+			return fmt.Errorf("plan that was approved in place of that of run %s: %w", row.Run.ID, err)
+		}
 	}
+	return nil
+}
+
+// since adds how the plan that waits differs from the one that was approved.
+func (r *Reporter) since(ctx context.Context, row *row) error {
+	if row.earlier == nil || row.earlier.Digest == row.Run.Plan.Digest {
+		return nil
+	}
+	approved, err := r.c.Plans.PlanDocument(ctx, row.earlier.Plan)
+	if errors.Is(err, plumbline.ErrNotFound) {
+		row.SinceSummary = "that plan is not kept any more"
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	c := diff.Compare(approved, row.Plan)
+	row.Since, row.SinceSummary = c.Lines(), c.Summary()
 	return nil
 }
 
@@ -160,7 +224,7 @@ func (r *Reporter) deployOf(ctx context.Context, mr plumbline.MergeRequest, stac
 // danger orders rows: red first.
 func danger(r plumbline.Run) int {
 	switch {
-	case r.State == plumbline.StateFailed || r.State == plumbline.StateInterrupted:
+	case r.State == plumbline.StateFailed || r.State == plumbline.StateInterrupted || refusal(r) != "":
 		return 4
 	case r.Plan != nil && r.Plan.Summary.Replace+r.Plan.Summary.Delete > 0:
 		return 3
@@ -170,183 +234,4 @@ func danger(r plumbline.Run) int {
 		return 1
 	}
 	return 0
-}
-
-// next says what happens after the merge, or what became of it.
-func next(mr plumbline.MergeRequest, r plumbline.Run, env plumbline.Environment, now time.Time) string {
-	if r.Kind != plumbline.KindProposal {
-		switch r.State {
-		case plumbline.StateAwaiting:
-			return fmt.Sprintf("waits for %s (`plumbline runs approve %s --digest %s`)", approvals(r.Missing(now)), r.ID, plumbline.ShortDigest(r.Plan.Digest))
-		case plumbline.StateQueued:
-			if len(r.WaitsFor) > 0 {
-				return "queued, after " + strings.Join(r.WaitsFor, ", ")
-			}
-		case plumbline.StateApplied:
-			return "applied"
-		}
-		return r.Label()
-	}
-	switch r.State {
-	case plumbline.StateClean:
-		return "no changes"
-	case plumbline.StatePlanned:
-		if mr.State == plumbline.MRClosed {
-			return "closed without a merge"
-		}
-		switch env.Apply {
-		case plumbline.ApplyAutomatic:
-			return "applies automatically"
-		case plumbline.ApplyNever:
-			return "is not applied by Plumbline"
-		default:
-			return "waits for " + approvals(max(env.Approval.Count, 1))
-		}
-	}
-	return r.Label()
-}
-
-func approvals(n int) string {
-	if n == 1 {
-		return "an approval"
-	}
-	return fmt.Sprintf("%d approvals", n)
-}
-
-// statuses are the commit statuses of a merge request's head.
-func (v view) statuses(base string) []plumbline.CommitStatus {
-	mr := v.MR
-	switch {
-	case mr.State == plumbline.MRMerged && (mr.MergeCommit == "" || mr.MergeCommit == mr.Head):
-		return nil // its head is the branch's now, whose deployment says more
-	case mr.State != plumbline.MROpen && len(v.Proposals) == 0:
-		return nil
-	case mr.State != plumbline.MROpen:
-		return statuses(v.Proposals, base)
-	case mr.Skipped != "":
-		return []plumbline.CommitStatus{{Context: "plumbline", State: plumbline.ToldFailure, Description: "Not planned. " + mr.Skipped, URL: base}}
-	case mr.Conflict:
-		return []plumbline.CommitStatus{{Context: "plumbline", State: plumbline.ToldFailure, Description: "Conflicts with " + mr.Target + ".", URL: base}}
-	}
-	if len(v.Proposals) == 0 {
-		s := plumbline.CommitStatus{Context: "plumbline", State: plumbline.ToldSuccess, Description: "Touches no stack.", URL: base}
-		switch {
-		case len(mr.Findings) > 0:
-			s.State, s.Description = plumbline.ToldFailure, mr.Findings[0].String()
-		case len(mr.Removed) > 0:
-			s.Description = "Removes " + count(len(mr.Removed), "stack") + "."
-		}
-		return []plumbline.CommitStatus{s}
-	}
-	return statuses(v.Proposals, base)
-}
-
-// statuses are one per stack up to perStack stacks, beyond that one per environment, and always the aggregate.
-func statuses(runs []plumbline.Run, base string) []plumbline.CommitStatus {
-	var out []plumbline.CommitStatus
-	url := func(rs []plumbline.Run) string {
-		if len(rs) == 1 {
-			return link(base, "runs", rs[0].ID.String())
-		}
-		return base
-	}
-	runs = slices.Clone(runs)
-	slices.SortFunc(runs, func(a, b plumbline.Run) int { return strings.Compare(a.Stack.String(), b.Stack.String()) })
-	if len(runs) <= perStack {
-		for _, r := range runs {
-			state, text := told([]plumbline.Run{r})
-			out = append(out, plumbline.CommitStatus{Context: "plumbline/" + r.Stack.Environment + "/" + r.Stack.Name, State: state, Description: text, URL: url([]plumbline.Run{r})})
-		}
-	} else {
-		byEnv := map[string][]plumbline.Run{}
-		var names []string
-		for _, r := range runs {
-			if byEnv[r.Stack.Environment] == nil {
-				names = append(names, r.Stack.Environment)
-			}
-			byEnv[r.Stack.Environment] = append(byEnv[r.Stack.Environment], r)
-		}
-		for _, n := range names {
-			state, text := told(byEnv[n])
-			out = append(out, plumbline.CommitStatus{Context: "plumbline/" + n, State: state, Description: text, URL: url(byEnv[n])})
-		}
-	}
-	state, text := told(runs)
-	return append(out, plumbline.CommitStatus{Context: "plumbline", State: state, Description: text, URL: url(runs)})
-}
-
-// told sums runs up in one state and one sentence.
-func told(runs []plumbline.Run) (plumbline.Told, string) {
-	var sum plumbline.Summary
-	var pending, waiting, failed, broken, applied, gone int
-	for _, r := range runs {
-		if r.Plan != nil {
-			sum = sum.Add(r.Plan.Summary)
-		}
-		switch r.State {
-		case plumbline.StateFailed, plumbline.StateRejected, plumbline.StateExpired:
-			failed++
-		case plumbline.StateInterrupted:
-			broken++
-		case plumbline.StateCanceled, plumbline.StateSuperseded:
-			gone++
-		case plumbline.StateAwaiting:
-			waiting++
-		case plumbline.StateApplied:
-			applied++
-		default:
-			if !r.State.Ended() {
-				pending++
-			}
-		}
-	}
-	if len(runs) == 1 {
-		r := runs[0]
-		switch {
-		case broken > 0:
-			return plumbline.ToldError, why(r)
-		case failed > 0:
-			return plumbline.ToldFailure, why(r)
-		case gone > 0:
-			return plumbline.ToldError, r.Label()
-		case waiting > 0:
-			return plumbline.ToldPending, "awaiting approval: " + r.Plan.Summary.String()
-		case pending > 0:
-			return plumbline.ToldPending, r.Label()
-		case r.State == plumbline.StateApplied && r.Plan != nil:
-			return plumbline.ToldSuccess, "applied: " + r.Plan.Summary.String()
-		case r.Plan != nil:
-			return plumbline.ToldSuccess, r.Plan.Summary.String()
-		}
-		return plumbline.ToldSuccess, r.Label()
-	}
-	n := count(len(runs), "stack")
-	switch {
-	case broken > 0:
-		return plumbline.ToldError, fmt.Sprintf("%d of %s interrupted", broken, n)
-	case failed > 0:
-		return plumbline.ToldFailure, fmt.Sprintf("%d of %s failed", failed, n)
-	case pending > 0:
-		return plumbline.ToldPending, fmt.Sprintf("%d of %s under way", pending, n)
-	case waiting > 0:
-		return plumbline.ToldPending, fmt.Sprintf("%d of %s awaiting approval: %s", waiting, n, sum)
-	case gone > 0:
-		return plumbline.ToldError, fmt.Sprintf("%d of %s canceled or superseded", gone, n)
-	case applied > 0:
-		return plumbline.ToldSuccess, fmt.Sprintf("applied to %s: %s", n, sum)
-	}
-	return plumbline.ToldSuccess, fmt.Sprintf("%s: %s", n, sum)
-}
-
-// why says in a sentence what came between a run and its end.
-func why(r plumbline.Run) string {
-	switch {
-	case r.Failure != nil && r.Failure.Text != "":
-		return r.Failure.Text
-	case r.State == plumbline.StateRejected:
-		return "rejected by " + r.RejectedBy + ": " + r.Reason
-	case r.State == plumbline.StateExpired:
-		return "nobody approved it in time"
-	}
-	return r.Label()
 }
