@@ -1,26 +1,41 @@
 package web
 
 import (
-	"cmp"
+	"context"
 	"net/http"
 	"net/url"
 	"slices"
+	"strings"
+	"time"
 
 	"github.com/plumbline/plumbline/internal/plumbline"
 )
 
 // overview is the body of the first page.
 type overview struct {
+	Mine      []plumbline.Run      // that the person's yes would bring on
+	Waiting   []plumbline.Run      // for others: what went wrong first, then what awaits approval
+	Broken    []plumbline.AuditRow // glass that was broken within a day
+	Frozen    []frozen
 	Places    []place
-	Waiting   []plumbline.Run // for a person: what went wrong first, then what awaits approval
 	Proposals []proposal
 	Forges    []Forge
 }
 
+// frozen is an environment that people or its configuration keep from taking changes now.
+type frozen struct {
+	Environment plumbline.Environment
+	Why         string
+}
+
+// brokenSince is how long it is told on the first page that glass was broken.
+const brokenSince = 24 * time.Hour
+
 func (s *Server) overviewPage(w http.ResponseWriter, r *http.Request, who Identity) error {
+	ctx, now := r.Context(), s.c.Now()
 	var o overview
 	var err error
-	if o.Places, err = s.places(r.Context()); err != nil {
+	if o.Places, err = s.places(ctx); err != nil {
 		return err
 	}
 	for _, p := range o.Places {
@@ -30,18 +45,61 @@ func (s *Server) overviewPage(w http.ResponseWriter, r *http.Request, who Identi
 			}
 		}
 	}
-	awaiting, err := s.c.Store.Runs(r.Context(), plumbline.RunFilter{States: []plumbline.State{plumbline.StateAwaiting}})
+	if o.Proposals, err = s.proposals(ctx, "", plumbline.MROpen); err != nil {
+		return err
+	}
+	awaiting, err := s.c.Store.Runs(ctx, plumbline.RunFilter{States: []plumbline.State{plumbline.StateAwaiting}})
 	if err != nil {
 		return err
 	}
-	o.Waiting = append(o.Waiting, awaiting...)
-	if o.Proposals, err = s.proposals(r.Context(), "", plumbline.MROpen); err != nil {
+	person := who.person(s.c.Access)
+	for _, run := range awaiting {
+		if offersFor(run, s.c.Access, person, run.Plan != nil, now).Approve {
+			o.Mine = append(o.Mine, run)
+		} else {
+			o.Waiting = append(o.Waiting, run)
+		}
+	}
+	for _, p := range o.Proposals {
+		for _, run := range p.Runs {
+			if !p.Draft && offersFor(run, s.c.Access, person, run.Plan != nil, now).Approve {
+				o.Mine = append(o.Mine, run)
+			}
+		}
+	}
+	if o.Frozen, err = s.frozen(ctx, now); err != nil {
+		return err
+	}
+	if o.Broken, err = s.c.Store.AuditEntries(ctx, plumbline.AuditFilter{Action: plumbline.AuditBreakGlass, Since: now.Add(-brokenSince), Newest: true}); err != nil {
 		return err
 	}
 	if s.c.Forges != nil {
 		o.Forges = s.c.Forges()
 	}
 	return s.show(w, who, "overview", view{Title: "Overview", Section: "/", Body: o})
+}
+
+// frozen lists the environments in which a freeze is in force.
+func (s *Server) frozen(ctx context.Context, now time.Time) ([]frozen, error) {
+	set, err := s.c.Store.Freezes(ctx, "", "", now)
+	if err != nil {
+		return nil, err
+	}
+	var out []frozen
+	for _, repo := range s.c.Repositories {
+		for _, e := range repo.Environments {
+			c := plumbline.Calendar{Freezes: slices.Clone(e.Calendar.Freezes)}
+			for _, f := range set {
+				if f.Repository == e.Repository && f.Environment == e.Name {
+					c.Freezes = append(c.Freezes, f.Freeze)
+				}
+			}
+			if why, _, closed := c.Closed(now); closed {
+				out = append(out, frozen{e, why})
+			}
+		}
+	}
+	return out, nil
 }
 
 // runList is the body of the listing of runs.
@@ -101,182 +159,6 @@ func (s *Server) runsPage(w http.ResponseWriter, r *http.Request, who Identity) 
 	return s.show(w, who, "runs", view{Title: "Runs", Section: "/runs", Body: list})
 }
 
-// runDetail is the body of a run's page.
-type runDetail struct {
-	Run         plumbline.Run
-	Explanation string
-	Plan        *plumbline.Plan // nil: none, or not kept any more
-	Changes     []plumbline.Change
-	Hidden      int // changes that are left out of the page
-	Red         []plumbline.Change
-	Missing     int
-	Log         string
-	LogCut      bool // the log is longer
-	Events      []plumbline.Event
-	Siblings    []plumbline.Run
-	Imports     string // import blocks for what the state may not know
-	Offers      offers
-}
-
-// offers are the decisions that a run's state allows.
-type offers struct{ Approve, Reject, Retry, Cancel bool }
-
-func offersFor(r plumbline.Run) offers {
-	var o offers
-	switch r.State {
-	case plumbline.StateAwaiting:
-		o = offers{Approve: true, Reject: true, Cancel: true}
-	case plumbline.StateFailed, plumbline.StateInterrupted, plumbline.StateRejected, plumbline.StateExpired, plumbline.StateCanceled:
-		o.Retry = true
-	default:
-		o.Cancel = !r.State.Ended() && r.Wish == plumbline.WishNone
-	}
-	return o
-}
-
-const (
-	// pageChanges is how many changes a page shows unless it is asked for all.
-	pageChanges = 1000
-	// pageLog is how much of a log's end a page shows, in bytes.
-	pageLog = 64 << 10
-)
-
-func (s *Server) runPage(w http.ResponseWriter, r *http.Request, who Identity) error {
-	ctx := r.Context()
-	run, err := s.run(ctx, r.PathValue("run"))
-	if err != nil {
-		return err
-	}
-	d := runDetail{Run: run, Offers: offersFor(run), Imports: s.runJSON(run).ImportBlocks()}
-	siblings, err := s.siblings(ctx, run)
-	if err != nil {
-		return err
-	}
-	d.Explanation = plumbline.Explain(run, siblings, s.c.Now())
-	if run.State == plumbline.StateAwaiting {
-		d.Missing = run.Missing(s.c.Now())
-	}
-	for _, sib := range siblings {
-		if sib.ID != run.ID {
-			d.Siblings = append(d.Siblings, sib)
-		}
-	}
-	if d.Plan, err = s.plan(ctx, run); err != nil {
-		return err
-	}
-	if d.Plan != nil {
-		d.Changes = slices.Clone(d.Plan.Changes)
-		slices.SortStableFunc(d.Changes, func(a, b plumbline.Change) int { return cmp.Compare(b.Action.Danger(), a.Action.Danger()) })
-		for _, c := range d.Changes {
-			if c.Action.Destroys() {
-				d.Red = append(d.Red, c)
-			}
-		}
-		if r.URL.Query().Get("all") == "" && len(d.Changes) > pageChanges {
-			// The least dangerous are at the end.
-			d.Hidden = len(d.Changes) - pageChanges
-			d.Changes = d.Changes[:pageChanges]
-		}
-	} else if d.Offers.Approve {
-		// Nobody approves what they cannot see.
-		d.Offers.Approve = false
-	}
-	if d.Events, err = s.c.Store.Events(ctx, run.ID); err != nil {
-		return err
-	}
-	end := tail{most: pageLog}
-	logged, err := s.c.Logs.WriteLog(ctx, &end, run, 0)
-	if err != nil {
-		return err
-	}
-	d.Log, d.LogCut = end.String()
-	v := view{Title: "Run " + run.ID.String() + " · " + run.Stack.Environment + " · " + run.Stack.Name, Section: "/runs", Body: d}
-	if !run.State.Ended() {
-		v.Live, v.LiveVersion = path("runs", run.ID.String())+"/events", liveVersion(run, logged)
-	}
-	return s.show(w, who, "run", v)
-}
-
-func (s *Server) approveForm(w http.ResponseWriter, r *http.Request, who Identity) error {
-	if err := parseForm(r); err != nil {
-		return err
-	}
-	run, err := s.approve(r.Context(), who, r.PathValue("run"), r.PostForm.Get("digest"))
-	return s.back(w, r, run, err)
-}
-
-func (s *Server) rejectForm(w http.ResponseWriter, r *http.Request, who Identity) error {
-	if err := parseForm(r); err != nil {
-		return err
-	}
-	run, err := s.reject(r.Context(), who, r.PathValue("run"), r.PostForm.Get("reason"))
-	return s.back(w, r, run, err)
-}
-
-func (s *Server) retryForm(w http.ResponseWriter, r *http.Request, who Identity) error {
-	run, err := s.retry(r.Context(), who, r.PathValue("run"))
-	return s.back(w, r, run, err)
-}
-
-func (s *Server) cancelForm(w http.ResponseWriter, r *http.Request, who Identity) error {
-	run, err := s.cancel(r.Context(), who, r.PathValue("run"))
-	return s.back(w, r, run, err)
-}
-
-// back leads to the run's page after a decision.
-func (s *Server) back(w http.ResponseWriter, r *http.Request, run plumbline.Run, err error) error {
-	if err != nil {
-		return err
-	}
-	http.Redirect(w, r, path("runs", run.ID.String()), http.StatusSeeOther)
-	return nil
-}
-
-// environmentDetail is the body of an environment's page.
-type environmentDetail struct {
-	place
-	History []deployment
-	Asked   []plumbline.Request // what waits for the watcher
-}
-
-func (s *Server) environmentPage(w http.ResponseWriter, r *http.Request, who Identity) error {
-	e, err := s.environment(r.PathValue("repo"), r.PathValue("env"))
-	if err != nil {
-		return err
-	}
-	d := environmentDetail{}
-	if d.place, err = s.place(r.Context(), e); err != nil {
-		return err
-	}
-	if d.History, err = s.history(r.Context(), e, 10); err != nil {
-		return err
-	}
-	if d.Asked, err = s.requests(r.Context(), e); err != nil {
-		return err
-	}
-	return s.show(w, who, "environment", view{Title: e.Name + " · " + e.Repository, Section: "/", Body: d})
-}
-
-func (s *Server) deployForm(w http.ResponseWriter, r *http.Request, who Identity) error {
-	return s.askForm(w, r, who, plumbline.RequestDeploy)
-}
-
-func (s *Server) driftCheckForm(w http.ResponseWriter, r *http.Request, who Identity) error {
-	return s.askForm(w, r, who, plumbline.RequestDrift)
-}
-
-func (s *Server) askForm(w http.ResponseWriter, r *http.Request, who Identity, kind plumbline.RequestKind) error {
-	if err := parseForm(r); err != nil {
-		return err
-	}
-	repo, env := r.PathValue("repo"), r.PathValue("env")
-	if _, err := s.ask(r.Context(), who, kind, repo, env, r.PostForm["stack"]); err != nil {
-		return err
-	}
-	http.Redirect(w, r, path("environments", repo, env), http.StatusSeeOther)
-	return nil
-}
-
 func (s *Server) driftPage(w http.ResponseWriter, r *http.Request, who Identity) error {
 	f, err := driftFilter(r.URL.Query())
 	if err != nil {
@@ -316,7 +198,8 @@ type mrDetail struct {
 // mrRow is one stack that a merge request touches.
 type mrRow struct {
 	plumbline.Run
-	After string // what happens after the merge
+	After   string // what happens after the merge
+	Approve bool   // the person's yes would count after it
 }
 
 func (s *Server) mergeRequestPage(w http.ResponseWriter, r *http.Request, who Identity) error {
@@ -332,28 +215,49 @@ func (s *Server) mergeRequestPage(w http.ResponseWriter, r *http.Request, who Id
 	if d.proposal, err = s.proposal(r.Context(), m); err != nil {
 		return err
 	}
+	set, err := s.c.Store.Freezes(r.Context(), repo.Name, "", s.c.Now())
+	if err != nil {
+		return err
+	}
 	for _, run := range d.Runs {
 		e, _ := repo.Environment(run.Stack.Environment)
-		d.Rows = append(d.Rows, mrRow{run, afterMerge(run, e)})
+		row := mrRow{Run: run, After: afterMerge(run.Frozen(set), e, s.c.Now())}
+		row.Approve = offersFor(run, s.c.Access, who.person(s.c.Access), run.Plan != nil, s.c.Now()).Approve
+		d.Rows = append(d.Rows, row)
 	}
-	return s.show(w, who, "mergerequest", view{Title: m.Name() + " " + m.Title, Section: "/merge-requests", Body: d})
+	return s.show(w, who, "mergerequest", view{Title: plain(m.Name() + " " + m.Title), Section: "/merge-requests", Body: d})
 }
 
-func afterMerge(r plumbline.Run, e plumbline.Environment) string {
+// afterMerge says what becomes of a plan after the merge, if it is the same then.
+func afterMerge(r plumbline.Run, e plumbline.Environment, now time.Time) string {
 	switch {
 	case r.State == plumbline.StateClean:
 		return "nothing to do"
 	case r.State != plumbline.StatePlanned:
 		return ""
-	case e.Apply == plumbline.ApplyAutomatic:
-		return "applies automatically"
 	case e.Apply == plumbline.ApplyNever:
 		return "is not applied by Plumbline"
+	case denied(r):
+		return "is never applied: a policy forbids it"
 	}
-	if n := max(e.Approval.Count, 1); n > 1 {
-		return "waits for " + counted(n, "approval")
+	r.Policy.Apply = e.Apply
+	unmet, text := r.Unmet(now), ""
+	switch {
+	case len(unmet) > 0:
+		for i := range unmet {
+			unmet[i].Why = "" // the run's page says it
+			text += ", and " + unmet[i].String()
+		}
+		text = "waits for " + strings.TrimPrefix(text, ", and ")
+	case e.Apply == plumbline.ApplyAutomatic && len(r.Approvals) == 0:
+		text = "applies automatically"
+	default:
+		text = "is agreed to"
 	}
-	return "waits for an approval"
+	if why, _, closed := r.Policy.Calendar.Closed(now); closed {
+		text += "; " + e.Name + " is " + why
+	}
+	return text
 }
 
 func (s *Server) debugPage(w http.ResponseWriter, _ *http.Request, who Identity) error {

@@ -26,6 +26,7 @@ type view struct {
 	Who         string // "": nobody is signed in
 	Form        string // what forms must carry
 	Browser     bool   // it is a session, which can be ended
+	Audit       bool   // they may read the audit log
 	Version     string
 	Live        string // address of the page's events; "": it does not change by itself
 	LiveVersion string
@@ -62,6 +63,7 @@ func (s *Server) signed(who Identity, v view) view {
 	v.Who = who.Name
 	if who.Name != "" {
 		v.Version = s.c.Version
+		v.Audit = authorize(s.c.Access, who, plumbline.MayAudit, "") == nil
 	}
 	if who.session != nil {
 		v.Form, v.Browser = who.session.form, true
@@ -104,6 +106,9 @@ func (s *Server) funcs() template.FuncMap {
 	return template.FuncMap{
 		"ago":       func(t time.Time) template.HTML { return timeHTML(t, s.c.Now(), false) },
 		"when":      func(t time.Time) template.HTML { return timeHTML(t, s.c.Now(), true) },
+		"stamp":     func(t time.Time) template.HTML { return timeTag(t, t.UTC().Format("2006-01-02 15:04:05")) },
+		"minute":    func(t time.Time) template.HTML { return timeTag(t, t.UTC().Format("2006-01-02 15:04")) },
+		"begun":     func(t time.Time) bool { return !t.After(s.c.Now()) },
 		"since":     func(r plumbline.Run) template.HTML { return timeHTML(since(r), s.c.Now(), false) },
 		"duration":  plumbline.Ago,
 		"took":      took,
@@ -125,11 +130,20 @@ func (s *Server) funcs() template.FuncMap {
 		"drifted":   driftText,
 		"counted":   counted,
 		"what":      what,
-		"who":       onWhoseWord,
+		"who":       func(r plumbline.Run) string { return onWhoseWord(r, s.c.Now()) },
 		"mr":        func(id string) string { return plumbline.MergeRequest{ID: id}.Name() },
 		"sum":       sum,
 		"upper":     sentence,
 		"prose":     prose,
+		"plain":     plain,
+		"output":    output,
+		"door":      door,
+		"compared":  compared,
+		"verdict":   verdict,
+		"checked":   checked,
+		"auditTone": auditTone,
+		"span":      func(from, until time.Time) string { return span(from, until, s.c.Now()) },
+		"moment":    func(t time.Time) string { return moment(t, s.c.Now()) },
 		"place":     func(f plumbline.Finding) string { return f.String() },
 		"diagPlace": diagnosticPlace,
 	}
@@ -163,12 +177,30 @@ func timeHTML(t, now time.Time, exact bool) template.HTML {
 			text = "in " + plumbline.Ago(t.Sub(now))
 		}
 	}
-	return template.HTML(fmt.Sprintf(`<time datetime="%s" title="%s">%s</time>`, t.Format(time.RFC3339), stamp, text)) // made of times alone
+	return timeTag(t, text)
+}
+
+// timeTag shows a time by a text that is made of it.
+func timeTag(t time.Time, text string) template.HTML {
+	t = t.UTC()
+	return template.HTML(fmt.Sprintf(`<time datetime="%s" title="%s">%s</time>`, t.Format(time.RFC3339), t.Format("2006-01-02 15:04:05 MST"), text)) // made of times alone
+}
+
+// plain is what people, forges, policies have written, in one line on which is to be seen what is in it.
+func plain(text string) string { return diff.Clean(strings.Join(strings.Fields(text), " ")) }
+
+// output is what a program said, each line as plain text; tabs and indentation stay.
+func output(text string) string {
+	lines := strings.Split(strings.TrimRight(text, "\r\n"), "\n")
+	for i, l := range lines {
+		lines[i] = diff.Clean(strings.TrimRight(l, "\r"))
+	}
+	return strings.Join(lines, "\n")
 }
 
 // prose sets what stands between backquotes as code.
 func prose(text string) template.HTML {
-	parts := strings.Split(text, "`")
+	parts := strings.Split(plain(text), "`")
 	var b strings.Builder
 	for i, p := range parts {
 		p = template.HTMLEscapeString(p)
@@ -189,7 +221,7 @@ func tone(state any) string {
 	switch fmt.Sprint(state) {
 	case "failed", "interrupted", "drifted", "deleted", "degraded", "cannot be read", "check failed", "removed, not destroyed":
 		return "bad"
-	case "awaiting", "awaiting approval", "waiting", "rejected", "expired", "not yet applied", "never applied here":
+	case "awaiting", "awaiting approval", "waiting", "frozen", "rejected", "expired", "not yet applied", "never applied here":
 		return "wait"
 	case "queued", "planning", "approved", "applying", "deploying", "stopping", "being checked":
 		return "busy"
@@ -199,6 +231,131 @@ func tone(state any) string {
 		return "info"
 	}
 	return "mute"
+}
+
+// verdict is the colour of what a check came to.
+func verdict(v plumbline.Verdict) string {
+	switch v {
+	case plumbline.VerdictPass:
+		return "good"
+	case plumbline.VerdictFail:
+		return "bad"
+	case plumbline.VerdictError:
+		return "wait"
+	}
+	return "mute"
+}
+
+// checked is what the checks and the policies of a run came to, in a few words; "" when none were made.
+func checked(r plumbline.Run) string {
+	var failed, odd, denied []string
+	for _, c := range r.Checks {
+		switch {
+		case c.Name == plumbline.CheckPolicy: // its findings tell
+		case c.Verdict == plumbline.VerdictFail:
+			failed = append(failed, string(c.Name))
+		case c.Verdict == plumbline.VerdictError:
+			odd = append(odd, string(c.Name))
+		}
+	}
+	for _, f := range r.Findings {
+		if f.Level == plumbline.PolicyDeny && !slices.Contains(denied, f.Policy) {
+			denied = append(denied, f.Policy)
+		}
+	}
+	var parts []string
+	add := func(names []string, what string) {
+		if len(names) > 0 {
+			parts = append(parts, strings.Join(names, ", ")+" "+what)
+		}
+	}
+	add(denied, "forbids it")
+	add(failed, "failed")
+	add(odd, "could not be checked")
+	switch {
+	case len(parts) > 0:
+		return plain(strings.Join(parts, "; "))
+	case len(r.Checks) > 0:
+		return "passed"
+	}
+	return ""
+}
+
+// auditTone is the colour of what somebody did.
+func auditTone(r plumbline.AuditRow) string {
+	switch r.Action {
+	case plumbline.AuditBreakGlass, plumbline.AuditReject, plumbline.AuditRefused:
+		return "bad"
+	case plumbline.AuditFreeze, plumbline.AuditThaw, plumbline.AuditCancel:
+		return "wait"
+	case plumbline.AuditApprove, plumbline.AuditCarry:
+		return "good"
+	case plumbline.AuditApply:
+		return tone(r.Outcome)
+	}
+	return "mute"
+}
+
+// door says where somebody came in.
+func door(d plumbline.Door) string {
+	switch d {
+	case plumbline.DoorWeb:
+		return "on a page here"
+	case plumbline.DoorAPI:
+		return "through the API"
+	case plumbline.DoorComment:
+		return "in a comment"
+	case plumbline.DoorForge:
+		return "on the forge"
+	}
+	return ""
+}
+
+// compared lays out the lines that tell one plan from another; the sign at their beginning gives each its colour.
+func compared(lines []string) template.HTML {
+	var b strings.Builder
+	for _, l := range lines {
+		class := "ctx"
+		switch sign, _, _ := strings.Cut(l, " "); sign {
+		case "+", "<=", ">":
+			class = "add"
+		case "-", "-/+", "+/-":
+			class = "del"
+		case "~", ".", "./+":
+			class = "chg"
+		}
+		text, note, _ := strings.Cut(l, " # ")
+		fmt.Fprintf(&b, `<span class="%s">%s`, class, template.HTMLEscapeString(diff.Clean(strings.TrimRight(text, " "))))
+		if note != "" {
+			fmt.Fprintf(&b, `  <em class="note"># %s</em>`, template.HTMLEscapeString(diff.Clean(note)))
+		}
+		b.WriteString("</span>\n")
+	}
+	return template.HTML(b.String()) // every part is escaped above
+}
+
+// moment is a time in its zone as people write it: with the weekday while that can only be one day, with the date otherwise.
+func moment(t, now time.Time) string {
+	layout := "Mon 2 Jan 2006 15:04"
+	if t.Sub(now) < 6*24*time.Hour {
+		layout = "Mon 15:04"
+	}
+	return t.Format(layout)
+}
+
+// span is a time in which changes can be applied.
+func span(from, until, now time.Time) string {
+	start := moment(from, now) + from.Format(" MST")
+	if !from.After(now) {
+		start = "now"
+	}
+	switch {
+	case until.IsZero():
+		return "from " + start + " on"
+	case from.Format(time.DateOnly) == until.Format(time.DateOnly) && from.After(now):
+		return moment(from, now) + "–" + until.Format("15:04 MST")
+	}
+	return start + " – " + moment(until, now) + until.Format(" MST")
 }
 
 func counted(n int, what string) string {
@@ -276,23 +433,25 @@ func sum(runs []plumbline.Run) plumbline.Summary {
 }
 
 // onWhoseWord says on whose word a run is where it is.
-func onWhoseWord(r plumbline.Run) string {
+func onWhoseWord(r plumbline.Run, now time.Time) string {
 	var by []string
 	for _, a := range r.Approvals {
-		if r.Plan != nil && a.Digest == r.Plan.Digest {
-			by = append(by, a.By)
+		if r.Plan != nil && a.Digest == r.Plan.Digest && a.Config == r.Plan.Config && (r.State != plumbline.StateApproved || r.Counts(a, now)) {
+			by = append(by, plain(a.By))
 		}
 	}
-	cause, _, _ := strings.Cut(r.Because, ": ")
+	cause, _, _ := strings.Cut(plain(r.Because), ": ")
 	switch {
-	case len(by) > 0:
+	case r.Glass != nil && r.Plan != nil && r.Glass.Digest == r.Plan.Digest:
+		return "against the rules, by " + plain(r.Glass.By)
+	case len(by) > 0 && r.State != plumbline.StateAwaiting && r.State != plumbline.StatePlanned: // until then it takes more than these
 		return "approved by " + strings.Join(by, ", ")
 	case r.Kind == plumbline.KindProposal:
 		name := plumbline.MergeRequest{ID: r.MR}.Name()
 		if r.By == "" { // plain Git names no author before the commit was fetched
 			return name
 		}
-		return name + " by " + r.By
+		return name + " by " + plain(r.By)
 	case r.Kind == plumbline.KindDrift && r.By == plumbline.BySchedule:
 		return "drift check"
 	case r.Kind == plumbline.KindDrift:

@@ -61,6 +61,14 @@ func (s *Server) routes() []route {
 		{get, "/merge-requests", ActionView, page, s.mergeRequestsPage},
 		{get, "/merge-requests/{repo}/{id...}", ActionView, page, s.mergeRequestPage},
 		{get, "/debug", ActionDebug, page, s.debugPage},
+
+		{post, "/runs/{run}/break-glass", plumbline.MayBreakGlass, page, s.breakGlassForm},
+		{post, "/environments/{repo}/{env}/freeze", plumbline.MayFreeze, page, s.freezeForm},
+		{post, "/environments/{repo}/{env}/thaw", plumbline.MayFreeze, page, s.thawForm},
+		{post, "/environments/{repo}/{env}/promote", plumbline.MayPropose, page, s.promoteForm},
+		{post, "/environments/{repo}/{env}/rollback", plumbline.MayPropose, page, s.rollbackForm},
+		{get, "/audit", plumbline.MayAudit, page, s.auditPage},
+
 		{get, "/", ActionView, page, s.nothing},
 
 		{get, "/api/v1/runs", ActionView, api, s.apiRuns},

@@ -29,6 +29,18 @@ var Pages = []struct{ Name, Path string }{
 	{"run-drifted", "/runs/9788"},
 	{"run-proposal", "/runs/9809"},
 	{"run-clean", "/runs/9790"},
+	{"run-difference", "/runs/9770"},
+	{"run-forbidden", "/runs/9771"},
+	{"run-glass", "/runs/9772"},
+	{"run-held", "/runs/9773"},
+	{"run-checks", "/runs/9774"},
+	{"run-agreed", "/runs/9755"},
+	{"environment-frozen", "/environments/lake/main"},
+	{"environment-promotes", "/environments/lake/trial"},
+	{"merge-request-checks", "/merge-requests/lake/52"},
+	{"audit", "/audit?verify=1"},
+	{"audit-narrow", "/audit?who=ops-b&environment=lake%2Fmain&before=6"},
+	{"audit-none", "/audit?who=nobody"},
 	{"environment-waiting", "/environments/infra/production"},
 	{"environment-degraded", "/environments/edge/live"},
 	{"environment-new", "/environments/edge/sandbox"},
@@ -48,18 +60,23 @@ var Pages = []struct{ Name, Path string }{
 // NewServer returns a server over canned data, and its store.
 func NewServer() (*web.Server, *Store) {
 	s := NewStore()
+	return newServer(s), s
+}
+
+func newServer(s *Store) *web.Server {
 	s.tokens = tokens()
 	return web.New(web.Config{
 		Tokens: s,
 		Store:  s, Logs: s, Plans: s, Repositories: s.Repositories(), Token: plumbline.NewSecret(Token),
 		Debug: loops, Forges: forges, Version: "preview", Now: func() time.Time { return Now }, Poll: 50 * time.Millisecond,
-	}), s
+	})
 }
 
 // Handler shows every page without a sign-in. Decisions change the canned data, in memory.
 func Handler() http.Handler {
-	server, _ := NewServer()
-	h := server.Handler()
+	s := NewStore()
+	s.AddLake()
+	h := newServer(s).Handler()
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		r.Header.Set("Authorization", "Bearer "+Token)
 		h.ServeHTTP(w, r)

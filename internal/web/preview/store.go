@@ -179,6 +179,12 @@ func (s *Store) Update(_ context.Context, id plumbline.RunID, now time.Time, rul
 	} else if after.RejectedBy != "" {
 		who = after.RejectedBy
 	}
+	for _, e := range plumbline.Audit(before, after) {
+		e.At = now
+		if err := s.tell(e); err != nil {
+			return before, err
+		}
+	}
 	s.events = append(s.events, plumbline.Event{Run: id, At: now, From: before.State, To: after.State, Who: who, Text: after.Reason})
 	s.wake()
 	return after, nil

@@ -24,6 +24,8 @@ if (main && window.EventSource) {
       const log = part.querySelector("pre.log");
       const atEnd = !log || log.scrollHeight - log.scrollTop - log.clientHeight < 40;
       const top = log ? log.scrollTop : 0;
+      const open = [...part.querySelectorAll("details[open]")].map((d) => d.querySelector("summary").textContent);
+      for (const d of other.querySelectorAll("details")) d.open ||= open.includes(d.querySelector("summary").textContent);
       part.replaceChildren(...other.childNodes);
       const now = part.querySelector("pre.log");
       if (now) now.scrollTop = atEnd ? now.scrollHeight : top;
