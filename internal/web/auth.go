@@ -183,9 +183,14 @@ func (s *sessions) end(cookie string) {
 	delete(s.open, sha256.Sum256([]byte(cookie)))
 }
 
-// SignInLink returns a link below base that signs one browser in as plumbline.Local, once, within 15 minutes.
+// SignInLink returns a link below base that signs one browser in as plumbline.Local, once, within 15 minutes. Where there is a sign-in system it
+// leads to that instead.
 func (s *Server) SignInLink(base string) string {
-	return strings.TrimSuffix(base, "/") + "/sign-in?code=" + s.sessions.link(s.c.Now())
+	page := strings.TrimSuffix(base, "/") + "/sign-in"
+	if s.oidc != nil {
+		return page
+	}
+	return page + "?code=" + s.sessions.link(s.c.Now())
 }
 
 // identify tells who sends a request. A token that is given and wrong is not made good by a cookie.
@@ -257,6 +262,15 @@ type signInBody struct {
 
 func (s *Server) showSignIn(w http.ResponseWriter, r *http.Request, status int, p Problem) error {
 	b := signInBody{Problem: p}
+	if s.oidc != nil {
+		b.Provider, b.Start = s.oidc.name(), s.oidc.start(localPath(r.URL.Query().Get("next")))
+		if _, err := s.oidc.find(r.Context()); err != nil {
+			b.Down = true
+			if p.What == "" {
+				_, b.Problem = problem(err)
+			}
+		}
+	}
 	return s.render(w, status, "signin", view{Title: "Sign in", Body: b})
 }
 

@@ -79,6 +79,9 @@ func (s *Server) fail(w *response, r *http.Request, rt route, who Identity, err 
 		return // the one who asked has gone away, or the daemon stops
 	}
 	status, p := problem(err)
+	if s.oidc != nil && errors.Is(err, errNobody) {
+		p.Next = "Sign in, or set PLUMBLINE_TOKEN to an API token."
+	}
 	if status == http.StatusInternalServerError {
 		id := make([]byte, 6)
 		_, _ = rand.Read(id) // never fails (crypto/rand)

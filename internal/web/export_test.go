@@ -85,6 +85,9 @@ var (
 
 // What bounds signing in.
 const (
-	PersonLife = personLife
-	PersonIdle = personIdle
+	JourneyCookie = journeyCookie
+	JourneyLife   = journeyLife
+	ProviderRest  = providerRest
+	PersonLife    = personLife
+	PersonIdle    = personIdle
 )

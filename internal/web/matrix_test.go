@@ -77,6 +77,8 @@ var asks = map[string]struct {
 	"GET /sign-in":        {want: "public"},
 	"POST /sign-in":       {want: "public"},
 	"POST /hooks/{forge}": {want: "public"},
+	"GET /auth/start":     {want: "public"},
+	"GET /auth/callback":  {want: "public"},
 	"POST /sign-out":      {want: "self"},
 	"GET /tokens":         {want: "self"},
 	"POST /tokens":        {want: "wide token", body: "name=x&role=viewer"},

@@ -37,6 +37,8 @@ func (s *Server) routes() []route {
 		{get, "/sign-in", ActionPublic, page, s.signInPage},
 		{post, "/sign-in", ActionPublic, page, s.signIn},
 		{post, "/sign-out", ActionSelf, page, s.signOut},
+		{get, "/auth/start", ActionPublic, page, s.authStart},
+		{get, "/auth/callback", ActionPublic, page, s.authCallback},
 		{get, "/tokens", ActionSelf, page, s.tokensPage},
 		{post, "/tokens", ActionSelf, page, s.tokenForm},
 		{post, "/tokens/{token}/revoke", ActionSelf, page, s.revokeTokenForm},

@@ -140,6 +140,7 @@ type Config struct {
 	Poll   time.Duration
 	Forges func() []Forge   // default: none are shown
 	Access plumbline.Access // what others than plumbline.Local may do; default: nothing
+	OIDC   *OIDC            // where people sign in; default: nowhere, and SignInLink makes links
 	Tokens Tokens           // default: there are no API tokens
 	// Hooks takes one delivery of a webhook of the forge with that name in the configuration. It keeps neither header nor body, and returns
 	// soon. Errors hold nothing of either: plumbline.ErrDenied when the forge did not sign it, ErrInvalid when it cannot be read, ErrNotFound
@@ -153,6 +154,7 @@ type Server struct {
 	host     string // of PublicURL
 	secure   bool   // cookies travel over TLS only
 	sessions *sessions
+	oidc     *signOn // nil: there is no sign-in system
 	gates    *gates
 	pages    pages
 	handler  http.Handler
@@ -177,6 +179,9 @@ func New(c Config) *Server {
 	s := &Server{c: c, sessions: newSessions(), gates: newGates(c.Repositories)}
 	if u, err := url.Parse(c.PublicURL); err == nil {
 		s.host, s.secure = strings.ToLower(u.Hostname()), u.Scheme == "https"
+	}
+	if c.OIDC != nil {
+		s.oidc = newSignOn(*c.OIDC, c.PublicURL, c.Now, c.Log)
 	}
 	s.pages = s.parsePages()
 	s.handler = s.mux()
