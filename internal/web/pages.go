@@ -88,13 +88,15 @@ func (s *Server) frozen(ctx context.Context, now time.Time) ([]frozen, error) {
 	var out []frozen
 	for _, repo := range s.c.Repositories {
 		for _, e := range repo.Environments {
-			c := plumbline.Calendar{Freezes: slices.Clone(e.Calendar.Freezes)}
+			c := plumbline.Calendar{Windows: e.Calendar.Windows, Freezes: slices.Clone(e.Calendar.Freezes)}
 			for _, f := range set {
 				if f.Repository == e.Repository && f.Environment == e.Name {
 					c.Freezes = append(c.Freezes, f.Freeze)
 				}
 			}
-			if why, _, closed := c.Closed(now); closed {
+			// Windows alone make nobody frozen; with a freeze they say when it opens after it.
+			if _, _, closed := (plumbline.Calendar{Freezes: c.Freezes}).Closed(now); closed {
+				why, _, _ := c.Closed(now)
 				out = append(out, frozen{e, why})
 			}
 		}

@@ -63,6 +63,13 @@ func NewServer() (*web.Server, *Store) {
 	return newServer(s), s
 }
 
+// NewWholeServer returns a server over all canned data, the lake's too, and its store.
+func NewWholeServer() (*web.Server, *Store) {
+	s := NewStore()
+	s.AddLake()
+	return newServer(s), s
+}
+
 func newServer(s *Store) *web.Server {
 	s.tokens = tokens()
 	return web.New(web.Config{
@@ -74,9 +81,8 @@ func newServer(s *Store) *web.Server {
 
 // Handler shows every page without a sign-in. Decisions change the canned data, in memory.
 func Handler() http.Handler {
-	s := NewStore()
-	s.AddLake()
-	h := newServer(s).Handler()
+	server, _ := NewWholeServer()
+	h := server.Handler()
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		r.Header.Set("Authorization", "Bearer "+Token)
 		h.ServeHTTP(w, r)

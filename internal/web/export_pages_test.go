@@ -1,0 +1,7 @@
+package web
+
+// How pages word things.
+var (
+	Span     = span
+	Compared = compared
+)
