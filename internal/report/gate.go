@@ -333,7 +333,7 @@ func degraded(d NoteData) []*section {
 				step(fmt.Sprintf("`plumbline runs retry %s` plans %s again", r.Run.ID, stackLink(d, r)))
 			}
 		}
-		step(v.code("plumbline env deploy "+env) + " plans all that is not in sync there again, from the start")
+		step(v.code("plumbline env deploy "+env) + " plans all of it again, from the start")
 		back := " opens a merge request with the last good files"
 		if in[env][0].Environment.Rollback == plumbline.RollbackDirect {
 			back = " puts the last good files back on the branch"
