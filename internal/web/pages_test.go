@@ -258,6 +258,42 @@ func TestWaitsForYou(t *testing.T) {
 	}
 }
 
+// TestForbiddenIsNotOffered: nobody is asked to agree to what is never applied.
+func TestForbiddenIsNotOffered(t *testing.T) {
+	s, _ := preview.NewWholeServer()
+	c := as(t, s, plumbline.Local)
+	body := c.do("GET", "/runs/9775", "").Body.String()
+	if got := offered(body); !slices.Equal(got, []string{"reject"}) || !strings.Contains(body, "A policy forbids this plan; nobody can approve it.") {
+		t.Errorf("%s", got)
+	}
+	if body := c.do("GET", "/merge-requests/lake/52", "").Body.String(); !strings.Contains(body, "is never applied: a policy forbids it") || !strings.Contains(body, "plumbline.public forbids it") {
+		t.Error("the merge request's page does not say that a policy forbids it")
+	}
+}
+
+// TestWaitsForNobody: a draft is not asked about on the first page, and broken glass is not told of for ever.
+func TestWaitsForNobody(t *testing.T) {
+	s, store := preview.NewGatedServer()
+	for i, m := range store.Proposed {
+		if m.ID == "43" {
+			store.Proposed[i].Draft = true
+		}
+	}
+	for _, age := range []time.Duration{23 * time.Hour, 25 * time.Hour} {
+		e := plumbline.AuditEntry{At: preview.Now.Add(-age), Who: "root@example.com", Action: plumbline.AuditBreakGlass, Repository: "infra", Environment: "production", Run: 9815, Detail: fmt.Sprint("broken ", age)}
+		if err := store.Audit(t.Context(), e); err != nil {
+			t.Fatal(err)
+		}
+	}
+	body := as(t, s, "ops-b").do("GET", "/", "").Body.String()
+	if strings.Contains(body, `<a href="/runs/9808"><b>`) || !strings.Contains(body, `<a href="/runs/9815"><b>`) {
+		t.Error("a draft is asked about")
+	}
+	if !strings.Contains(body, "broken 23h") || strings.Contains(body, "broken 25h") {
+		t.Error("the first page tells of other glass than that of a day")
+	}
+}
+
 func TestAuditPage(t *testing.T) {
 	s, store := preview.NewGatedServer()
 	for i := range 250 {

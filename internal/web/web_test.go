@@ -13,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -212,9 +213,12 @@ func TestRequests(t *testing.T) {
 	if w := c.do("POST", "/api/v1/environments/infra/production/deploy", ""); w.Code != http.StatusAccepted {
 		t.Errorf("%d %s", w.Code, w.Body)
 	}
-	want := "[{1 infra production drift [live/app live/net]  local 2026-11-20 14:42:00 +0000 UTC} {2 infra production deploy []  local 2026-11-20 14:42:00 +0000 UTC}]"
-	if got := fmt.Sprint(store.Filed()); got != want {
-		t.Errorf("filed %s\nwant %s", got, want)
+	var filed []string
+	for _, q := range store.Filed() {
+		filed = append(filed, fmt.Sprintf("%d %s/%s %s %s by %s", q.ID, q.Repository, q.Environment, q.Kind, q.Stacks, q.By))
+	}
+	if want := []string{"1 infra/production drift [live/app live/net] by local", "2 infra/production deploy [] by local"}; !slices.Equal(filed, want) {
+		t.Errorf("filed %q", filed)
 	}
 }
 

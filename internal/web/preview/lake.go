@@ -139,7 +139,11 @@ func lakeRuns(policy plumbline.Policy) []plumbline.Run {
 		{Name: plumbline.CheckPolicy, Verdict: plumbline.VerdictSkipped, Text: "No policy is configured."},
 	}
 
-	out := []plumbline.Run{waits, denied, broken, held, proposal}
+	refused := proposal
+	refused.ID, refused.Stack, refused.Checks, refused.Approvals = 9775, stackOf("lake", "main", "jobs"), nil, nil
+	refused.Findings = []plumbline.PolicyFinding{{Policy: "plumbline.public", Level: plumbline.PolicyDeny, Message: "The role can be assumed by anybody.", Address: "aws_iam_role.load"}}
+
+	out := []plumbline.Run{waits, denied, broken, held, proposal, refused}
 	for i, name := range []string{"warehouse", "events", "search"} {
 		r := run(plumbline.RunID(9765+i), 26, "trial", name, plumbline.StateApplied, 5*hour)
 		r.Commit, r.Policy, r.Started = commitTrial, plumbline.Policy{Apply: plumbline.ApplyAutomatic}, before(5*hour-40*time.Second)
@@ -174,7 +178,7 @@ func (s *Store) lakePlans() {
 	s.Documents["lake-approved"] = plumbline.Plan{Digest: digestLakeWas, Engine: "terraform", Version: "1.11.4", Summary: plumbline.Summary{Update: 2, Create: 1}, Changes: []plumbline.Change{bucket, approvedRole, snapshot}}
 	small := plumbline.Plan{Digest: digestLakeWas, Engine: "terraform", Version: "1.11.4", Summary: plumbline.Summary{Update: 1}, Changes: []plumbline.Change{role}}
 	s.PlanOf[9770] = now
-	for _, id := range []plumbline.RunID{9754, 9755, 9765, 9766, 9767, 9772, 9773, 9774} {
+	for _, id := range []plumbline.RunID{9754, 9755, 9765, 9766, 9767, 9772, 9773, 9774, 9775} {
 		s.PlanOf[id] = small
 	}
 	s.PlanOf[9771] = plumbline.Plan{Digest: digestEvents, Engine: "terraform", Version: "1.11.4", Summary: plumbline.Summary{Create: 1, Delete: 1}, Changes: []plumbline.Change{
