@@ -8,6 +8,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"net/http"
 	"os"
@@ -26,6 +27,7 @@ import (
 	"github.com/plumbline/plumbline/internal/forge"
 	"github.com/plumbline/plumbline/internal/git"
 	"github.com/plumbline/plumbline/internal/plumbline"
+	"github.com/plumbline/plumbline/internal/policy"
 	"github.com/plumbline/plumbline/internal/report"
 	"github.com/plumbline/plumbline/internal/runner"
 	"github.com/plumbline/plumbline/internal/store"
@@ -72,6 +74,9 @@ func build(ctx context.Context, cfg *config.Config, log *zap.Logger) (d *daemon,
 	data := cfg.Server.DataDir
 	if err := os.MkdirAll(data, 0o700); err != nil {
 		return d, fmt.Errorf("data_dir: %w", err)
+	}
+	if err := prepare(cfg); err != nil {
+		return d, err
 	}
 	if d.lock, err = lockDir(data); err != nil {
 		return d, err
@@ -135,6 +140,11 @@ func build(ctx context.Context, cfg *config.Config, log *zap.Logger) (d *daemon,
 	if err := d.adapt(ctx); err != nil {
 		return d, err
 	}
+	if err := d.store.Audit(ctx, plumbline.AuditEntry{
+		At: time.Now(), Who: cfg.Server.Node, Action: plumbline.AuditConfigured, Outcome: "done", Detail: fmt.Sprintf("version %s, %d repositories", version(), len(cfg.Repositories)),
+	}); err != nil {
+		return d, err
+	}
 	ledger := anchored{d.store, filepath.Join(data, "audit.anchor")}
 	d.loops = append(d.loops, d.expiry(), d.sweep(), d.anchor(ledger))
 	if d.ln, err = (&net.ListenConfig{}).Listen(ctx, "tcp", cfg.Server.Listen); err != nil {
@@ -146,8 +156,66 @@ func build(ctx context.Context, cfg *config.Config, log *zap.Logger) (d *daemon,
 	d.web = web.New(web.Config{
 		Store: ledger, Plans: docs, Logs: docs, Repositories: cfg.Repositories, Token: d.token, PublicURL: cfg.Server.PublicURL,
 		Version: version(), Log: log.Named("web"), Debug: d.lamps.list, Forges: d.allowances, Hooks: d.hook.Receive, Access: cfg.Access,
+		Tokens: d.store, OIDC: signIn(cfg),
 	})
 	return d, nil
+}
+
+// prepare reads what the configuration only names, so that a mistake in it keeps the daemon from starting.
+func prepare(cfg *config.Config) (err error) {
+	for _, repo := range cfg.Repositories {
+		for i, env := range repo.Environments {
+			if repo.Environments[i].PolicySum, err = policySum(env.Policies); err != nil {
+				return fmt.Errorf("policies of %s: %w", env.Key(), err)
+			}
+			if len(env.Policies) > 0 {
+				if _, err := policy.Load(env.Policies); err != nil {
+					return fmt.Errorf("policies of %s: %w", env.Key(), err)
+				}
+			}
+			if len(env.Signed.Keys) > 0 {
+				if _, err := git.ParseKeys(env.Signed.Keys); err != nil {
+					return fmt.Errorf("signed of %s: %w", env.Key(), err)
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// policySum tells the policies of this start from those of an earlier one: plans that wait are held against them again. What changes while the daemon
+// runs counts for plans that are made after it.
+func policySum(dirs []string) (string, error) {
+	if len(dirs) == 0 {
+		return "", nil
+	}
+	h := sha256.New()
+	for _, dir := range dirs {
+		err := filepath.WalkDir(dir, func(name string, e fs.DirEntry, err error) error {
+			if err != nil || !e.Type().IsRegular() {
+				return err
+			}
+			b, err := os.ReadFile(name)
+			fmt.Fprintf(h, "%q %d\n%s\n", name, len(b), b)
+			return err
+		})
+		if err != nil {
+			return "", err
+		}
+	}
+	return hex.EncodeToString(h.Sum(nil)), nil
+}
+
+// signIn is the sign-in system; nil: there is none.
+func signIn(cfg *config.Config) *web.OIDC {
+	o := cfg.OIDC
+	if o == nil {
+		return nil
+	}
+	return &web.OIDC{
+		Issuer: o.Issuer, ClientID: o.ClientID, ClientSecret: o.ClientSecret, Scopes: o.Scopes, RedirectURL: o.RedirectURL,
+		NameClaim: o.NameClaim, GroupsClaim: o.GroupsClaim,
+	}
 }
 
 // repository adds what watches and tells of one repository.

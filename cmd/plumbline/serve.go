@@ -79,6 +79,8 @@ func serve(ctx context.Context, o *options, cfg *config.Config, grace time.Durat
 		if err := ready(d); err != nil {
 			return err
 		}
+	} else if cfg.OIDC != nil {
+		fmt.Fprintf(o.Out, "Sign in at %s\n", cfg.Server.PublicURL)
 	} else {
 		fmt.Fprintf(o.Out, "Sign in once, within 15 minutes: %s\n", d.web.SignInLink(cfg.Server.PublicURL))
 	}

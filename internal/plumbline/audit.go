@@ -91,6 +91,13 @@ func Audit(before, after Run) []AuditEntry {
 		}
 		out = append(out, e)
 	}
+	if after.State != StateQueued || !before.State.Ended() { // else everything is begun anew
+		for _, a := range before.Approvals {
+			if !hasApproval(after, a) {
+				add(AuditGate, "", "", "the yes of "+a.By+" does not count any more")
+			}
+		}
+	}
 	if g := after.Glass; g != nil && (before.Glass == nil || *before.Glass != *g) {
 		add(AuditBreakGlass, g.By, g.Door, g.Reason)
 	}
@@ -108,7 +115,14 @@ func Audit(before, after Run) []AuditEntry {
 		if !before.State.Active() { // else it was told when it was asked for
 			add(AuditCancel, strings.TrimPrefix(after.Reason, "canceled by "), after.Door, after.Reason)
 		}
+	case StateSuperseded:
+		if before.State == StateApproved {
+			add(AuditGate, "", "", "a newer run took its place")
+		}
 	case StateQueued:
+		if before.State == StateApplying {
+			add(AuditApply, worker, "", after.Because)
+		}
 		if before.State.Ended() && before.State != "" {
 			add(AuditRetry, after.By, after.Door, "was "+string(before.State))
 		}

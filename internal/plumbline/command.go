@@ -169,7 +169,7 @@ func (r *Run) called(name string) bool {
 }
 
 // Agree records the yes of who wrote the command: to the plan with the digest that they wrote down, or, without one, to a plan that people had
-// been told of before they wrote. Nobody has read a later one. That compares two clocks; whoever cannot rely on theirs writes the digest.
+// been told of before they wrote. Nobody has read a later one. That compares two clocks; whoever cannot rely on theirs writes the digest of a plan that is shown.
 func (c Command) Agree(who Person, access Access, digest string) Rule {
 	return func(r *Run, now time.Time) error {
 		if digest == "" {
@@ -180,6 +180,9 @@ func (c Command) Agree(who Person, access Access, digest string) Rule {
 				return refuse(ErrConflict, "Read it and write a new comment.", "The plan of %s was shown after the comment was written.", r.Stack.Name)
 			}
 			digest = r.Plan.Digest
+		}
+		if r.Plan != nil && !r.Shown() { // it may be another plan of the same changes, made in another way
+			return refuse(ErrConflict, "Write it again when the note shows it.", "The plan of %s has not been shown yet.", r.Stack.Name)
 		}
 		return r.Approve(who, access, digest, now)
 	}
@@ -217,7 +220,7 @@ func (r *Run) Replan(by string, now time.Time) error {
 	}
 	switch r.State {
 	case StatePlanned, StateClean:
-		r.Approvals, r.Glass, r.RejectedBy, r.Reason = nil, nil, "", ""
+		r.forget()
 		r.By, r.Because, r.Queued = by, "asked for by "+by, now
 		r.to(StateQueued, now)
 		return nil

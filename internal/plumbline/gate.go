@@ -32,6 +32,7 @@ type Approval struct {
 	By      string
 	Also    []string   `json:",omitempty"` // other names of theirs
 	Groups  []string   `json:",omitempty"` // that they were in
+	Told    []string   `json:",omitempty"` // of them, those that the sign-in system told
 	Roles   []RoleName `json:",omitempty"` // that they had in the environment
 	Door    Door       `json:",omitempty"`
 	Digest  string
@@ -147,13 +148,15 @@ func (r *Run) excluded(p Person) string {
 		var who []string
 		switch x {
 		case NotAuthor:
-			if who = r.Authors; len(who) == 0 {
+			if who = r.Authors; len(who) == 0 || r.Anonymous {
 				return "It is not known who wrote the change, and " + r.Stack.Environment + " does not count the yes of its author."
 			}
 		case NotLastPusher:
-			who = r.Pushers
+			if who = r.Pushers; len(who) == 0 {
+				return "It is not known who pushed the change, and " + r.Stack.Environment + " does not count the yes of its last pusher."
+			}
 		case NotEarlierApprover:
-			for _, a := range r.Approvals {
+			for _, a := range append(slices.Clone(r.Earlier), r.Approvals...) {
 				if r.Plan != nil && (a.Digest != r.Plan.Digest || a.Config != r.Plan.Config) {
 					who = append(who, a.By)
 				}
@@ -179,6 +182,9 @@ func (r *Run) denied() []PolicyFinding {
 
 // approved reports whether the plan at hand is agreed to.
 func (r *Run) approved(now time.Time) bool {
+	if until := r.ValidUntil(); !until.IsZero() && !now.Before(until) {
+		return false
+	}
 	return r.Plan != nil && r.Policy.Apply != ApplyNever && len(r.denied()) == 0 && len(r.Unmet(now)) == 0
 }
 
@@ -239,7 +245,7 @@ func (r *Run) Approve(who Person, access Access, digest string, now time.Time) e
 		return refuse(ErrDenied, "Somebody else has to agree.", "%s", why)
 	}
 	a := Approval{
-		By: who.Name, Also: who.Also, Groups: who.Groups, Roles: access.RolesOf(who, r.Stack.Repository+"/"+r.Stack.Environment), Door: who.Door,
+		By: who.Name, Also: who.Also, Groups: who.Groups, Told: who.Told, Roles: access.RolesOf(who, r.Stack.Repository+"/"+r.Stack.Environment), Door: who.Door,
 		Digest: r.Plan.Digest, Config: r.Plan.Config, Plan: r.Plan.Doc, At: now,
 	}
 	demands := r.demands()
@@ -350,6 +356,34 @@ func (r *Run) Carry(from Run, now time.Time) bool {
 	return len(r.Approvals) > before
 }
 
+// Succeed takes over what is known of the people behind the run that this one replaces: what that one would have brought, this one brings.
+func (r *Run) Succeed(old Run, now time.Time) {
+	r.Anonymous = r.Anonymous || old.Anonymous
+	r.Concern(old.Authors, old.Pushers, now)
+	r.Earlier = append(slices.Clip(old.Earlier), old.Approvals...)
+	r.Carry(old, now)
+}
+
+// Withdraw takes back what somebody has agreed to by approving the merge request on its forge. It reports whether there was anything.
+func (r *Run) Withdraw(who Person, now time.Time) bool {
+	kept := slices.DeleteFunc(slices.Clone(r.Approvals), func(a Approval) bool { return a.Door == DoorForge && who.Is(a.By) })
+	if len(kept) == len(r.Approvals) || r.State == StateApplying {
+		return false
+	}
+	r.Approvals = kept
+	r.agree(now)
+	return true
+}
+
+// Shown reports whether people have been told of the plan at hand.
+func (r *Run) Shown() bool {
+	since := r.PlanVersion
+	if since == 0 { // written by a Plumbline that did not note it
+		since = max(r.Version, 1)
+	}
+	return r.Plan != nil && r.Reported >= since
+}
+
 // Concern notes who wrote the change and who pushed it, as far as is known by now: their yes may stop to count. It reports whether that was news.
 func (r *Run) Concern(authors, pushers []string, now time.Time) bool {
 	add := func(have, more []string) []string {
@@ -367,31 +401,49 @@ func (r *Run) Concern(authors, pushers []string, now time.Time) bool {
 	return true
 }
 
-// Adapt puts the run under the rules that are in force now. A yes of somebody who may not approve any more does not count any more. It reports
-// whether anything changed.
+// Adapt puts the run under the rules that are in force now. A yes of somebody who may not approve any more does not count any more, nor does one that
+// came in a way that is not open any more; who is who, and in which groups, is as the configuration says now. It reports whether anything changed.
 func (r *Run) Adapt(e Environment, access Access, now time.Time) bool {
 	if r.State.Ended() || r.State == StateApplying {
 		return false
 	}
 	policy := e.policy()
-	kept := slices.DeleteFunc(slices.Clone(r.Approvals), func(a Approval) bool {
-		who := access.Person(a.By, a.Groups, a.Door)
-		return access.Allow(who, MayApprove, e.Key()) != nil
-	})
-	for i, a := range kept {
-		kept[i].Roles = access.RolesOf(access.Person(a.By, a.Groups, a.Door), e.Key())
+	rule := policy.Approval
+	var kept []Approval
+	for _, a := range r.Approvals {
+		who := access.Person(a.By, a.Told, a.Door)
+		if access.Allow(who, MayApprove, e.Key()) != nil || a.Carried != "" && !rule.Carry || a.Door == DoorForge && !rule.Forge {
+			continue
+		}
+		a.By, a.Also, a.Groups, a.Roles = who.Name, who.Also, who.Groups, access.RolesOf(who, e.Key())
+		if until := a.At.Add(rule.Expires); rule.Expires > 0 && (a.Expires.IsZero() || until.Before(a.Expires)) {
+			a.Expires = until
+		}
+		kept = append(kept, a)
 	}
-	if len(kept) == len(r.Approvals) && policy.equal(r.Policy) && slices.EqualFunc(kept, r.Approvals, func(a, b Approval) bool { return slices.Equal(a.Roles, b.Roles) }) {
+	same := func(a, b Approval) bool {
+		return a.By == b.By && a.Expires.Equal(b.Expires) && slices.Equal(a.Also, b.Also) && slices.Equal(a.Groups, b.Groups) && slices.Equal(a.Roles, b.Roles)
+	}
+	if policy.equal(r.Policy) && slices.EqualFunc(kept, r.Approvals, same) {
 		return false
 	}
+	asked := policy.Policies != r.Policy.Policies
 	r.Policy, r.Approvals = policy, kept
-	r.agree(now)
+	switch {
+	case asked && (r.State == StateAwaiting || r.State == StateApproved):
+		r.Because = "the policies have changed since the plan was made"
+		r.to(StateQueued, now)
+	case r.State == StateAwaiting && policy.Apply == ApplyNever:
+		r.to(StatePlanned, now)
+	default:
+		r.agree(now)
+	}
 	return true
 }
 
 func (p Policy) equal(q Policy) bool {
 	a, b := p.Approval, q.Approval
-	return p.Apply == q.Apply && p.Order == q.Order && a.Count == b.Count && a.Expires == b.Expires && a.Carry == b.Carry && a.Forge == b.Forge &&
+	return p.Apply == q.Apply && p.Order == q.Order && p.Policies == q.Policies && a.Count == b.Count && a.Expires == b.Expires && a.Carry == b.Carry && a.Forge == b.Forge &&
 		slices.Equal(a.From, b.From) && slices.Equal(a.Not, b.Not) &&
 		slices.Equal(p.Calendar.Windows, q.Calendar.Windows) && slices.EqualFunc(p.Calendar.Freezes, q.Calendar.Freezes, func(x, y Freeze) bool {
 		return x.Name == y.Name && x.From.Equal(y.From) && x.Until.Equal(y.Until) && x.Reason == y.Reason && x.By == y.By

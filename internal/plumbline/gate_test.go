@@ -341,6 +341,7 @@ func TestFreezeDuringApply(t *testing.T) {
 	calendar := Calendar{Freezes: []Freeze{{Name: "launch", From: t0.Add(time.Minute), Until: t0.Add(time.Hour), Reason: "launch"}}}
 	first, next := inState(StateApproved, KindDeploy, ApplyAutomatic), inState(StateApproved, KindDeploy, ApplyAutomatic)
 	first.Policy.Calendar, next.Policy.Calendar = calendar, calendar
+	first.Policy.Approval.Expires, next.Policy.Approval.Expires = 0, 0
 	must(t, first.Start("w", t0, time.Hour))
 	var notYet *NotYet
 	if err := next.Start("w", t0.Add(2*time.Minute), time.Hour); !errors.As(err, &notYet) || !notYet.Until.Equal(t0.Add(time.Hour)) || next.State != StateApproved {

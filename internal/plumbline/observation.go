@@ -48,6 +48,7 @@ type Request struct {
 	Stacks      []string // none: all
 	To          string   // of a rollback: the commit whose files come back; "": the newest one with which everything was in sync
 	By          string
+	Door        Door
 	At          time.Time
 }
 

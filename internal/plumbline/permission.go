@@ -88,7 +88,8 @@ type Known struct {
 type Person struct {
 	Name   string
 	Also   []string
-	Groups []string
+	Groups []string // those that the sign-in system tells, and the configured ones
+	Told   []string // those that the sign-in system tells
 	Door   Door
 	Limit  *Limit // of an API token; nil: none
 }
@@ -113,7 +114,7 @@ type Access struct {
 
 // Person tells who it is that a door knows under a name, with the groups that it tells of. A name that no configuration mentions is its own person.
 func (a Access) Person(name string, groups []string, door Door) Person {
-	p := Person{Name: name, Groups: slices.Clone(groups), Door: door}
+	p := Person{Name: name, Groups: slices.Clone(groups), Told: slices.Clone(groups), Door: door}
 	if name == "" || name == Local {
 		return p
 	}

@@ -96,6 +96,7 @@ type Environment struct {
 	PromotesTo string      // name of an environment of the same repository; "": none
 	Checks     []CheckName // of proposals, beside the plan
 	Policies   []string    // absolute directories of policies
+	PolicySum  string      // hash of what is in them, when the daemon started
 	Drift      DriftPolicy
 	Vars       []Variable
 	Backend    []Variable // -backend-config; "{stack}" in a string stands for the stack's name
@@ -129,7 +130,7 @@ const (
 
 // policy is what a run is to keep to.
 func (e Environment) policy() Policy {
-	return Policy{Apply: e.Apply, Approval: e.Approval, Calendar: e.Calendar, Order: e.Order}
+	return Policy{Apply: e.Apply, Approval: e.Approval, Calendar: e.Calendar, Policies: e.PolicySum, Order: e.Order}
 }
 
 // Key names the environment across repositories.

@@ -2,7 +2,9 @@ package plumbline
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -86,6 +88,7 @@ type Policy struct {
 	Apply    ApplyMode
 	Approval ApprovalRule
 	Calendar Calendar `json:",omitzero"`
+	Policies string   `json:",omitempty"` // what tells the policies of one day from those of another
 	Order    int
 }
 
@@ -119,6 +122,9 @@ type Run struct {
 	Glass       *Glass          `json:",omitempty"` // somebody has it applied against the rules
 	Authors     []string        `json:",omitempty"` // who wrote the change: "corp/alice", addresses in Git; none: not known
 	Pushers     []string        `json:",omitempty"` // who pushed the head of its merge request, where the forge tells
+	Anonymous   bool            `json:",omitempty"` // Authors may not be all
+	Earlier     []Approval      `json:",omitempty"` // of earlier plans of the same change, which count for nothing any more
+	PlanVersion int64           `json:",omitempty"` // the version that has the plan at hand
 	Door        Door            `json:",omitempty"` // by which the person came who did the last thing that a person did
 	Findings    []PolicyFinding `json:",omitempty"` // what policies say of the plan
 	Checks      []CheckResult   `json:",omitempty"` // what was checked beside the plan
@@ -212,6 +218,10 @@ func (r *Run) settle(o Outcome, info *PlanInfo, now time.Time) error {
 	switch {
 	case o.Stale && !applying, !o.Stale && !o.Interrupted && o.Failure == nil && o.Applied != applying:
 		return fmt.Errorf("%w: the outcome of another phase for run %s, which is %s", ErrInvalid, r.ID, r.State)
+	case o.Stale && r.Wish == WishCancel: // nothing was done
+		r.Reason = "canceled by " + r.WishBy
+		r.to(StateCanceled, now)
+		return nil
 	case o.Stale:
 		// The approvals stay: they name a digest, and count again if the new plan has the same.
 		r.to(StateQueued, now)
@@ -242,7 +252,7 @@ func (r *Run) settle(o Outcome, info *PlanInfo, now time.Time) error {
 	case info == nil:
 		return fmt.Errorf("%w: run %s has ended its plan without one", ErrInvalid, r.ID)
 	}
-	r.Plan, r.Planned = info, now
+	r.Plan, r.Planned, r.PlanVersion = info, now, r.Version+1
 	r.Unapplied, r.DriftOpen, r.Checks, r.Findings = o.Unapplied, len(o.Differences), o.Checks, o.Findings
 	switch r.Kind {
 	case KindProposal:
@@ -329,11 +339,17 @@ func (r *Run) Retry(by string, now time.Time) error {
 	if r.Failure != nil && r.Failure.Kind == FailUnsigned {
 		return refuse(ErrConflict, r.Failure.Next, "Run %s stays refused: %s", r.ID, r.Failure.Text)
 	}
-	r.Approvals, r.Glass, r.RejectedBy, r.Reason = nil, nil, "", ""
+	r.forget()
 	r.By, r.Because = by, "retried by "+by
 	r.Queued = now
 	r.to(StateQueued, now)
 	return nil
+}
+
+// forget begins anew: what was agreed to was another plan's.
+func (r *Run) forget() {
+	r.Earlier = append(slices.Clip(r.Earlier), r.Approvals...)
+	r.Approvals, r.Glass, r.RejectedBy, r.Reason = nil, nil, "", ""
 }
 
 // Expire ends what has waited too long: leases of workers that went away, plans and approvals past their time.
@@ -429,7 +445,7 @@ func forbids(stack string, findings []PolicyFinding) string {
 	if n := len(findings) - 1; n > 0 {
 		text += fmt.Sprintf(" (and %d more)", n)
 	}
-	return text
+	return strings.TrimSuffix(text, ".") + "."
 }
 
 // Label is the state as people read it.

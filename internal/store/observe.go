@@ -287,7 +287,7 @@ func (t *tx) insertRuns(ctx context.Context, o plumbline.Observation, deployment
 		r.Deployment = deployments.resolve(r.Deployment)
 		for _, old := range replaced {
 			if old.Stack == r.Stack && old.Kind == r.Kind && old.Subject == r.Subject {
-				r.Carry(old, o.At)
+				r.Succeed(old, o.At)
 			}
 		}
 		if err := t.insertRun(ctx, &r, head, o.At); err != nil {

@@ -26,7 +26,7 @@ func (s *Store) Request(ctx context.Context, r plumbline.Request) (int64, error)
 		// To look is no decision, and every push to a forge asks for it.
 		if r.Kind != plumbline.RequestPoll {
 			t.tell(r.At, plumbline.AuditEntry{
-				Who: r.By, Action: plumbline.AuditRequest, Repository: r.Repository, Environment: r.Environment, Outcome: done, Detail: asked(r),
+				Who: r.By, Door: r.Door, Action: plumbline.AuditRequest, Repository: r.Repository, Environment: r.Environment, Outcome: done, Detail: asked(r),
 			})
 		}
 		_, err = t.exec(ctx, `INSERT INTO request (id, repository, doc) VALUES ($1, $2, $3)`, r.ID, r.Repository, doc)

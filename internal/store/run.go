@@ -113,8 +113,8 @@ func (t *tx) updateRun(ctx context.Context, before plumbline.Run, r *plumbline.R
 	if err != nil {
 		return err
 	}
-	n, err := t.exec(ctx, `UPDATE run SET state = $1, priority = $2, due = $3, opens = $4, glass = $5, version = $6, doc = $7 WHERE id = $8 AND version = $9`,
-		string(r.State), r.Priority(), micros(due(*r)), opens(*r, now), glass(*r), r.Version, doc, int64(r.ID), before.Version)
+	n, err := t.exec(ctx, `UPDATE run SET state = $1, priority = $2, due = $3, opens = $4, glass = $5, env_order = $6, version = $7, doc = $8 WHERE id = $9 AND version = $10`,
+		string(r.State), r.Priority(), micros(due(*r)), opens(*r, now), glass(*r), r.Policy.Order, r.Version, doc, int64(r.ID), before.Version)
 	switch {
 	case err != nil && t.dialect.duplicate(err):
 		return busyError{r.Stack, err}

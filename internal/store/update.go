@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"time"
 
@@ -61,6 +62,19 @@ func (t *tx) change(ctx context.Context, r plumbline.Run, now time.Time, rule pl
 	if before.State.Ended() && r.State == plumbline.StateQueued {
 		if err := t.newest(ctx, r); err != nil {
 			return r, err
+		}
+	}
+	if before.State == plumbline.StateApplying && r.State == plumbline.StateQueued {
+		// Its saved plan was too old. If a newer run has been queued meanwhile, that one brings what this one would have.
+		var refusal *plumbline.Refusal
+		err := t.newest(ctx, r)
+		if err != nil && !errors.As(err, &refusal) {
+			return r, err
+		}
+		if refusal != nil {
+			if err := r.Supersede(now); err != nil {
+				return r, err
+			}
 		}
 	}
 	var amend func(*plumbline.StackStatus)

@@ -129,12 +129,10 @@ func (w *Watcher) deploy(ctx context.Context, env plumbline.Environment, layout 
 		Repository: w.repo.Name, Environment: env.Name, Commit: head, Previous: was, By: plumbline.ByPoll, Created: o.At,
 	})
 	runs := plumbline.Deploys(env, head, env.Branch+" moved", plumbline.ByPoll, pending, flow.known, o.At)
-	authors := w.authors(ctx, env, was, head, res)
 	for i := range runs {
 		runs[i].Deployment = -int64(len(o.Deployments))
-		runs[i].Concern(authors, nil, o.At)
 	}
-	if err := w.contributors(ctx, env, was, head, runs); err != nil {
+	if err := w.known(ctx, env, runs, was, head, res); err != nil {
 		return err
 	}
 	unsigned, err := w.unsigned(ctx, env, was, head)

@@ -341,6 +341,12 @@ func (w *Watcher) each(ctx context.Context, c plumbline.Command, mr plumbline.Me
 	for _, r := range chosen {
 		if err := w.allow(c, r.Stack.Environment); err != nil {
 			denied = err
+			if err := w.ledger.Audit(ctx, plumbline.AuditEntry{
+				At: w.now(), Who: w.person(c).Name, Door: plumbline.DoorComment, Action: plumbline.AuditRefused, Repository: w.repo.Name,
+				Environment: r.Stack.Environment, Stack: r.Stack.Name, Run: r.ID, MR: mr.ID, Outcome: "refused", Detail: string(c.Verb) + ": " + err.Error(),
+			}); err != nil {
+				return err
+			}
 			continue
 		}
 		deeds = append(deeds, plumbline.Deed{Run: r.ID, Rule: plumbline.Through(plumbline.DoorComment, rule)})

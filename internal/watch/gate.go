@@ -24,13 +24,12 @@ type History interface {
 // writers is through how many commits the authors of a change are looked for.
 const writers = 1000
 
-// authors returns who wrote the commits between two, where an environment wants to know; nobody if that cannot be told: a yes by anybody
-// is then refused where authors are not to agree with themselves.
-func (w *Watcher) authors(ctx context.Context, env plumbline.Environment, base, head string, res *Result) []string {
+// authors returns who wrote the commits between two, where an environment wants to know. all is false where it cannot be told of every commit: a yes by
+// anybody is then refused where authors are not to agree with themselves.
+func (w *Watcher) authors(ctx context.Context, env plumbline.Environment, base, head string, res *Result) (list []string, all bool) {
 	if !slices.Contains(env.Approval.Not, plumbline.NotAuthor) {
-		return nil
+		return nil, true
 	}
-	var list []string
 	var err error
 	if base == "" || base == head { // it is deployed for the first time: nobody's change, but its head is somebody's
 		list, err = w.git.Wrote(ctx, head)
@@ -39,9 +38,59 @@ func (w *Watcher) authors(ctx context.Context, env plumbline.Environment, base, 
 	}
 	if err != nil {
 		res.warn("who wrote %s..%s of %s is not known: %v", plumbline.Short(base), plumbline.Short(head), w.repo.Name, err)
+		return nil, false
+	}
+	return w.named(list), true
+}
+
+// named leaves out the addresses that are nobody's, such as those with which forges merge. GitHub's for people who hide theirs tell the login.
+func (w *Watcher) named(addresses []string) []string {
+	var out []string
+	for _, a := range addresses {
+		local, host, _ := strings.Cut(a, "@")
+		switch {
+		case host == "users.noreply.github.com":
+			if _, login, ok := strings.Cut(local, "+"); ok {
+				local = login
+			}
+			out = append(out, plumbline.ForgeUser(w.repo.Forge, local))
+		case strings.Contains(a, "noreply"), strings.Contains(a, "no-reply"):
+		default:
+			out = append(out, a)
+		}
+	}
+	return out
+}
+
+// known notes on new runs who is behind what they bring: what came since their stacks were in sync; since was, for a stack that is new.
+func (w *Watcher) known(ctx context.Context, env plumbline.Environment, runs []plumbline.Run, was, head string, res *Result) error {
+	if len(env.Approval.Not) == 0 {
 		return nil
 	}
-	return list
+	type people struct {
+		authors, pushers []string
+		all              bool
+	}
+	since := map[string]people{}
+	for i, r := range runs {
+		base := r.Base
+		if base == "" {
+			base = was
+		}
+		p, ok := since[base]
+		if !ok {
+			p.authors, p.all = w.authors(ctx, env, base, head, res)
+			authors, pushers, err := w.contributors(ctx, env, base, head)
+			if err != nil {
+				return err
+			}
+			p.authors, p.pushers = append(p.authors, authors...), pushers
+			since[base] = p
+		}
+		runs[i].Anonymous = !p.all
+		runs[i].Concern(p.authors, p.pushers, r.Queued)
+	}
+	return nil
 }
 
 // subjectSigned is where the ledger keeps the newest commit of an environment up to which all are signed.
@@ -94,37 +143,43 @@ func (w *Watcher) written(mr plumbline.MergeRequest) (authors, pushers []string)
 	return authors, pushers
 }
 
-// contributors adds to runs of a deployment the people behind the open merge requests whose heads it has: what the forge will say of them may come
-// later than the first yes.
-func (w *Watcher) contributors(ctx context.Context, env plumbline.Environment, was, head string, runs []plumbline.Run) error {
-	if len(runs) == 0 || len(env.Approval.Not) == 0 {
-		return nil
-	}
+// merges is through how many merged requests the people behind a change are looked for, the newest.
+const mergedThrough = 200
+
+// contributors are the people behind the merge requests that head has and base does not, open ones whose merge the forge has not told of yet among
+// them: it may do so later than the first yes.
+func (w *Watcher) contributors(ctx context.Context, env plumbline.Environment, base, head string) (authors, pushers []string, err error) {
 	open, err := w.ledger.MergeRequests(ctx, w.repo.Name, plumbline.MROpen)
 	if err != nil {
-		return err
+		return nil, nil, err
 	}
-	for _, mr := range open {
-		if mr.Target != env.Branch {
+	merged, err := w.ledger.MergeRequests(ctx, w.repo.Name, plumbline.MRMerged)
+	if err != nil {
+		return nil, nil, err
+	}
+	slices.SortFunc(merged, func(a, b plumbline.MergeRequest) int { return b.UpdatedAt.Compare(a.UpdatedAt) })
+	for _, mr := range append(open, merged[:min(len(merged), mergedThrough)]...) {
+		commit := mr.Head
+		if mr.MergeCommit != "" {
+			commit = mr.MergeCommit
+		}
+		if mr.Target != env.Branch || commit == "" {
 			continue
 		}
-		in, err := w.contains(ctx, head, mr.Head)
+		in, err := w.contains(ctx, head, commit)
 		if err != nil {
-			return err
+			return nil, nil, err
 		}
-		before, err := w.contains(ctx, was, mr.Head)
+		before, err := w.contains(ctx, base, commit)
 		if err != nil {
-			return err
+			return nil, nil, err
 		}
-		if !in || before {
-			continue
-		}
-		authors, pushers := w.written(mr)
-		for i := range runs {
-			runs[i].Concern(authors, pushers, runs[i].Queued)
+		if in && (!before || base == head && commit == head) {
+			a, p := w.written(mr)
+			authors, pushers = append(authors, a...), append(pushers, p...)
 		}
 	}
-	return nil
+	return authors, pushers, nil
 }
 
 // carried brings to the runs of a deployment what people agreed to on the merge request that it contains, and who wrote that. It is done before the
@@ -158,6 +213,7 @@ func (w *Watcher) carried(ctx context.Context, mr plumbline.MergeRequest) error 
 							news = true
 						}
 					}
+					r.Adapt(env, w.access, now) // whoever agreed then may not be let in any more
 					if !news {
 						return errNothing
 					}
@@ -218,17 +274,20 @@ func (w *Watcher) forgeApproval(ctx context.Context, listed plumbline.MergeReque
 	if mr.Head != listed.Head {
 		return nil // the next poll's
 	}
-	shown := time.Time{} // when the last of the plans was
+	now := w.now()
+	approved := slices.Sorted(slices.Values(mr.ApprovedBy))
+	if err := w.takenBack(ctx, runs, approved); err != nil {
+		return err
+	}
+	shown := time.Time{} // when people were told last of one of them
 	for _, r := range runs {
-		if r.Reported < r.Version && r.Told.IsZero() {
+		if !r.Shown() {
 			return nil // nobody can have meant it
 		}
 		if r.Told.After(shown) {
 			shown = r.Told
 		}
 	}
-	now := w.now()
-	approved := slices.Sorted(slices.Values(mr.ApprovedBy))
 	next := strings.Join(append([]string{mr.Head, now.UTC().Format(time.RFC3339Nano)}, approved...), "\n")
 	was := strings.Split(mark, "\n")
 	var looked time.Time
@@ -253,6 +312,31 @@ func (w *Watcher) forgeApproval(ctx context.Context, listed plumbline.MergeReque
 		return nil
 	}
 	return err
+}
+
+// takenBack withdraws what people have agreed to on the forge who are not among those any more who approve the merge request there.
+func (w *Watcher) takenBack(ctx context.Context, runs []plumbline.Run, approved []string) error {
+	names := make([]plumbline.Person, len(approved))
+	for i, login := range approved {
+		names[i] = w.access.Person(plumbline.ForgeUser(w.repo.Forge, login), nil, plumbline.DoorForge)
+	}
+	for _, r := range runs {
+		for _, a := range r.Approvals {
+			if a.Door != plumbline.DoorForge || slices.ContainsFunc(names, func(p plumbline.Person) bool { return p.Is(a.By) }) {
+				continue
+			}
+			_, err := w.ledger.Update(ctx, r.ID, w.now(), func(r *plumbline.Run, now time.Time) error {
+				if !r.Withdraw(plumbline.Person{Name: a.By}, now) {
+					return errNothing
+				}
+				return nil
+			})
+			if err != nil && !errors.Is(err, errNothing) && !errors.Is(err, plumbline.ErrConflict) {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // forgeYes records a yes that was given on the forge. Where it does not count, it is none: the forge shows it all the same.

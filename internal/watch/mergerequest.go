@@ -193,7 +193,9 @@ func (w *Watcher) proposals(ctx context.Context, mr *plumbline.MergeRequest, tar
 	authors, pushers := w.written(*mr)
 	for i := range runs {
 		env, _ := w.repo.Environment(runs[i].Stack.Environment)
-		runs[i].Concern(append(w.authors(ctx, env, target, mr.Head, res), authors...), pushers, now)
+		wrote, all := w.authors(ctx, env, target, mr.Head, res)
+		runs[i].Anonymous = !all
+		runs[i].Concern(append(wrote, authors...), pushers, now)
 	}
 	return runs, nil
 }
@@ -224,6 +226,14 @@ func (w *Watcher) endedRequest(ctx context.Context, mr plumbline.MergeRequest, w
 		return err
 	default:
 		mr.State, mr.MergeCommit, mr.UpdatedAt = now.State, now.MergeCommit, now.UpdatedAt
+		if now.LastPusher != "" {
+			mr.LastPusher = now.LastPusher
+		}
+		if mr.State == plumbline.MRMerged {
+			if err := w.atMerge(ctx, mr, now.ApprovedBy); err != nil {
+				return err
+			}
+		}
 		if now.Target != mr.Target {
 			mr.State = plumbline.MRClosed // as far as this environment goes
 		}
@@ -238,6 +248,15 @@ func (w *Watcher) endedRequest(ctx context.Context, mr plumbline.MergeRequest, w
 		}, res)
 	}
 	return nil // open after all: the listing was older
+}
+
+// atMerge takes back what was agreed to on the forge by whoever does not approve the merge request there any more when it is merged.
+func (w *Watcher) atMerge(ctx context.Context, mr plumbline.MergeRequest, approved []string) error {
+	runs, err := w.ledger.RunsOfMR(ctx, w.repo.Name, mr.ID)
+	if err != nil {
+		return err
+	}
+	return w.takenBack(ctx, runs, approved)
 }
 
 // merged ties a merged request to the deployment that brought it. While the branch does not show the commit yet, nothing is

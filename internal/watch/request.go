@@ -77,7 +77,7 @@ func (w *Watcher) request(ctx context.Context, q plumbline.Request, refs, heads 
 			return err
 		}
 		plumbline.Refuse(o.Runs, unsigned, o.At)
-		if err := w.known(ctx, env, o.Runs, head, res); err != nil {
+		if err := w.known(ctx, env, o.Runs, head, head, res); err != nil {
 			return err
 		}
 		o.Supersede = []string{plumbline.SubjectDeploy(env.Name)}
@@ -89,21 +89,6 @@ func (w *Watcher) request(ctx context.Context, q plumbline.Request, refs, heads 
 		return fmt.Errorf("%w: a request of kind %q", plumbline.ErrInvalid, q.Kind)
 	}
 	return w.observe(ctx, o, res)
-}
-
-// known notes who wrote what a deployment brings that somebody asked for: what came since each stack was in sync.
-func (w *Watcher) known(ctx context.Context, env plumbline.Environment, runs []plumbline.Run, head string, res *Result) error {
-	authors := map[string][]string{}
-	for i, r := range runs {
-		if _, ok := authors[r.Base]; !ok {
-			authors[r.Base] = w.authors(ctx, env, r.Base, head, res)
-		}
-		runs[i].Concern(authors[r.Base], nil, r.Queued)
-		if err := w.contributors(ctx, env, r.Base, head, runs[i:i+1]); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // requestMerge opens the merge request that somebody asked for. What cannot be done is said once; what did not work is tried again at the next poll.

@@ -53,6 +53,8 @@ type Ledger interface {
 	MergeRequest(ctx context.Context, repo, id string) (plumbline.MergeRequest, error)
 	RunsOfMR(ctx context.Context, repo, id string) ([]plumbline.Run, error)
 	RunsOfDeployment(ctx context.Context, id int64) ([]plumbline.Run, error)
+	// Audit notes what the ledger has no part in: somebody who was refused.
+	Audit(ctx context.Context, e plumbline.AuditEntry) error
 	// Update applies a rule to a run in one transaction; the rule's error is returned as it is.
 	Update(ctx context.Context, id plumbline.RunID, now time.Time, rule plumbline.Rule) (plumbline.Run, error)
 }

@@ -224,6 +224,11 @@ func (s *Server) rollback(ctx context.Context, who Identity, repo, env, to strin
 	if err != nil {
 		return ProposedJSON{}, err
 	}
+	if e.Rollback == plumbline.RollbackDirect { // what is pushed is deployed
+		if _, err := s.here(who, plumbline.MayDeploy, repo, env); err != nil {
+			return ProposedJSON{}, err
+		}
+	}
 	head, err := s.c.Store.Head(ctx, repo, e.Branch)
 	if err != nil {
 		return ProposedJSON{}, err

@@ -193,7 +193,7 @@ func (k *keeper) keep(ctx context.Context, out plumbline.Outcome) (err error) {
 	if out.Plan != nil && out.Failure == nil && k.info == nil {
 		info := out.Plan.Info()
 		lock := filepath.Join(k.job.Dir, "src", filepath.FromSlash(k.run.Spec.Dir), lockFile)
-		if info.Config, err = withLock(info.Config, lock); err != nil {
+		if info.Config, err = madeOf(info.Config, filepath.Join(k.job.Dir, "src"), k.run.Spec); err != nil {
 			return err
 		}
 		doc, err := json.Marshal(out.Plan)
@@ -225,20 +225,6 @@ func (k *keeper) keep(ctx context.Context, out plumbline.Outcome) (err error) {
 		}
 	}
 	return nil
-}
-
-// withLock adds to what tells plans of the same changes apart which versions of the providers made this one.
-func withLock(config, lock string) (string, error) {
-	b, err := os.ReadFile(lock)
-	if errors.Is(err, os.ErrNotExist) || config == "" {
-		return config, nil
-	}
-	if err != nil {
-		return "", err
-	}
-	h := sha256.New()
-	fmt.Fprintf(h, "%s\n%s", config, b)
-	return hex.EncodeToString(h.Sum(nil)), nil
 }
 
 func (w *Worker) seal(ctx context.Context, name, path string) (plumbline.Blob, error) {
