@@ -385,7 +385,7 @@ func TestHistoryOfDecisions(t *testing.T) {
 				return nil
 			}
 		}
-		one, two := plumbline.ApprovalRule{Count: 1}, plumbline.ApprovalRule{Count: 2}
+		one, two := plumbline.ApprovalRule{Count: 1, Carry: true}, plumbline.ApprovalRule{Count: 2, Carry: true}
 
 		r := queued(plumbline.KindProposal, "net", "c1")
 		r.Policy.Approval.Carry = true

@@ -95,6 +95,7 @@ func TestCarriedOver(t *testing.T) {
 		{"a daemon that died between the two", func(r *rig, id string) plumbline.Run {
 			r.forge.Merge(id, r.merge("main", "x"))
 			c := r.config()
+			c.Access = r.listener().access
 			c.Ledger = &deadLedger{Ledger: c.Ledger}
 			_, _ = New(c).Poll(r.t.Context()) // dies when it writes the merge request down
 			r.w = r.listener()
