@@ -93,11 +93,15 @@ func (w *Watcher) known(ctx context.Context, env plumbline.Environment, runs []p
 	return nil
 }
 
-// subjectSigned is where the ledger keeps the newest commit of an environment up to which all are signed.
+// subjectSigned is where the ledger keeps the newest commit of an environment up to which all are signed, and the one from which signatures were asked for.
 func subjectSigned(env string) string { return "signed " + env }
 
 // unsigned returns what is not signed between the newest commit that was found to be and head. A commit that is not signed stays in the way until it is
-// out of the branch: signed ones on top of it do not make it good. from is where the environment is when it begins to ask for signatures.
+// out of the branch: signed ones on top of it do not make it good. from is where the environment is when it begins to ask for signatures: what is before
+// it is not asked about, and it is only when it is deployed itself.
+//
+// Where history was rewritten and the newest signed commit is gone, all is looked at that came since signatures were asked for, and all of history if that
+// is gone too. Where the branch was last is no place to begin: it may be what was refused. What cannot be looked at counts as unsigned.
 func (w *Watcher) unsigned(ctx context.Context, env plumbline.Environment, from, head string) ([]plumbline.Unsigned, error) {
 	if env.Signed.Commits == plumbline.SignedNone {
 		return nil, nil
@@ -107,23 +111,38 @@ func (w *Watcher) unsigned(ctx context.Context, env plumbline.Environment, from,
 	if err != nil {
 		return nil, err
 	}
-	base := mark
-	if base == "" {
-		base = from
-	}
-	if base == head {
+	signed, began, _ := strings.Cut(mark, " ")
+	if signed == head {
 		return nil, nil
 	}
-	list, err := w.git.Unsigned(ctx, base, head, env.Signed.Keys, env.Signed.Commits == plumbline.SignedMerge)
-	if err != nil {
+	bases := []string{signed, began, ""}
+	headOnly := env.Signed.Commits == plumbline.SignedMerge
+	first := mark == "" && (from == "" || from == head)
+	if mark == "" {
+		began, bases = from, []string{from, ""}
+		headOnly = headOnly || first
+	}
+	if err := w.git.Fetch(ctx, map[string]string{"refs/heads/" + env.Branch: head}); err != nil {
+		return nil, fmt.Errorf("fetch: %w", err) // else a head that is not here would be taken for a base that is gone
+	}
+	var list []plumbline.Unsigned
+	for _, base := range bases {
+		if list, err = w.git.Unsigned(ctx, base, head, env.Signed.Keys, headOnly); !errors.Is(err, plumbline.ErrNotFound) {
+			break
+		}
+	}
+	switch {
+	case errors.Is(err, plumbline.ErrInvalid):
+		list = []plumbline.Unsigned{{Commit: head, Author: "unknown", Why: strings.TrimSuffix(err.Error(), ".")}}
+	case err != nil:
 		return nil, fmt.Errorf("look for signatures: %w", err)
 	}
-	next := head
+	next := head + " " + began
 	if len(list) > 0 {
-		if mark != "" {
+		if mark != "" || first {
 			return list, nil
 		}
-		next = base // so that what is found now is found again, whatever comes on top
+		next = from + " " + from // so that what is found now is found again, whatever comes on top
 	}
 	_, err = w.ledger.Observe(ctx, plumbline.Observation{Repository: w.repo.Name, Subject: subject, Was: mark, Now: next, At: w.now()})
 	if errors.Is(err, plumbline.ErrConflict) { // another machine has looked

@@ -7,6 +7,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"unicode"
 
 	"github.com/plumbline/plumbline/internal/plumbline"
 )
@@ -47,7 +48,10 @@ func (w *Watcher) promote(ctx context.Context, heads map[string]string, res *Res
 	return nil
 }
 
-// promotion opens or refreshes one. asked: somebody wants it although not everything is in sync.
+// promotion opens or refreshes one. asked: somebody wants it although not everything is in sync, or people had it before.
+//
+// The mark is the source's head: one that was opened, or that the next environment had, is not opened again by itself. People may have closed it, or
+// taken out again what it brought.
 func (w *Watcher) promotion(ctx context.Context, p proposer, env plumbline.Environment, heads map[string]string, asked bool) error {
 	next, ok := w.repo.Environment(env.PromotesTo)
 	if !ok || next.Branch == env.Branch {
@@ -61,18 +65,21 @@ func (w *Watcher) promotion(ctx context.Context, p proposer, env plumbline.Envir
 	if err != nil {
 		return err
 	}
-	now := head + " " + there
-	if mark == now && !asked {
+	if mark == head && !asked {
 		return nil
 	}
 	if err := w.git.Fetch(ctx, map[string]string{"refs/heads/" + env.Branch: head, "refs/heads/" + next.Branch: there}); err != nil {
 		return fmt.Errorf("fetch: %w", err)
 	}
-	if in, err := w.contains(ctx, there, head); err != nil || in {
-		if err == nil {
-			err = refused(plumbline.ErrConflict, "%s has everything that %s has.", next.Name, env.Name)
-		}
+	done, err := w.has(ctx, there, head)
+	if err != nil {
 		return err
+	}
+	if done {
+		if err := w.promoted(ctx, env, mark, head); err != nil {
+			return err
+		}
+		return refused(plumbline.ErrConflict, "%s has everything that %s has.", next.Name, env.Name)
 	}
 	status, err := w.status(ctx, env, head)
 	if err != nil {
@@ -90,9 +97,34 @@ func (w *Watcher) promotion(ctx context.Context, p proposer, env plumbline.Envir
 	}); err != nil {
 		return err
 	}
-	_, err = w.ledger.Observe(ctx, plumbline.Observation{Repository: w.repo.Name, Subject: subjectPromote(env.Name), Was: mark, Now: now, At: w.now()})
-	if errors.Is(err, plumbline.ErrConflict) {
+	return w.promoted(ctx, env, mark, head)
+}
+
+// has reports whether merging a commit into another would change nothing: its history is there, or its changes are, as after a squash.
+func (w *Watcher) has(ctx context.Context, there, commit string) (bool, error) {
+	in, err := w.contains(ctx, there, commit)
+	if err != nil || in {
+		return in, err
+	}
+	tree, _, err := w.git.Merge(ctx, there, commit)
+	if errors.Is(err, plumbline.ErrMergeConflict) {
+		return false, nil // people see it on the merge request
+	}
+	if err != nil {
+		return false, fmt.Errorf("merge %s into %s: %w", plumbline.Short(commit), plumbline.Short(there), err)
+	}
+	changed, err := w.git.Changed(ctx, there, tree)
+	return len(changed) == 0, err
+}
+
+// promoted notes the head that needs no merge request any more.
+func (w *Watcher) promoted(ctx context.Context, env plumbline.Environment, was, head string) error {
+	if was == head {
 		return nil
+	}
+	_, err := w.ledger.Observe(ctx, plumbline.Observation{Repository: w.repo.Name, Subject: subjectPromote(env.Name), Was: was, Now: head, At: w.now()})
+	if errors.Is(err, plumbline.ErrConflict) {
+		return nil // another machine has
 	}
 	return err
 }
@@ -119,14 +151,15 @@ func (w *Watcher) status(ctx context.Context, env plumbline.Environment, head st
 // goodThrough is how many deployments are looked through for one that ended well.
 const goodThrough = 100
 
-// lastGood is the commit of the newest deployment before the present head after which everything was as Git said.
+// lastGood is the commit of the newest deployment before the present head after which everything was as Git said. One that a person asked for does not
+// tell: it may have been about one stack only.
 func (w *Watcher) lastGood(ctx context.Context, env plumbline.Environment, head string) (string, error) {
 	list, err := w.ledger.Deployments(ctx, w.repo.Name, env.Name, goodThrough)
 	if err != nil {
 		return "", err
 	}
 	for _, d := range list {
-		if d.Commit == head {
+		if d.Commit == head || d.By != plumbline.ByPoll {
 			continue
 		}
 		runs, err := w.ledger.RunsOfDeployment(ctx, d.ID)
@@ -138,7 +171,7 @@ func (w *Watcher) lastGood(ctx context.Context, env plumbline.Environment, head 
 			return d.Commit, nil
 		}
 	}
-	if n := len(list); n > 0 && n < goodThrough && list[n-1].Previous != "" {
+	if n := len(list); n > 0 && n < goodThrough && list[n-1].Previous != "" && list[n-1].Previous != head {
 		return list[n-1].Previous, nil // where the first deployment began
 	}
 	return "", refused(plumbline.ErrConflict, "No earlier commit is known with which everything in %s was in sync; name one.", env.Name)
@@ -172,12 +205,16 @@ func (w *Watcher) rollback(ctx context.Context, q plumbline.Request, env plumbli
 	if !in || to == head {
 		return refused(plumbline.ErrConflict, "%s is no earlier commit of %s.", plumbline.Short(to), env.Branch)
 	}
+	if err := w.signable(env, to); err != nil {
+		return err
+	}
 	dirs, err := w.dirs(ctx, env, head, to)
 	if err != nil {
 		return err
 	}
 	title := fmt.Sprintf("Roll back %s to %s", env.Name, plumbline.Short(to))
-	message := fmt.Sprintf("%s\n\nThe files are those of %s again. Asked for by %s.\n", title, to, q.By)
+	by := inTrailer(q.By)
+	message := fmt.Sprintf("%s\n\nThe files are those of %s again. Asked for by %s.\n\nCo-authored-by: %s <%s>\n", title, to, by, by, by)
 	r := plumbline.Restoration{Onto: head, To: to, Dirs: dirs, Branch: env.Branch, Expect: head, Message: message, When: q.At}
 	p, ok := w.forge.(proposer)
 	if env.Rollback != plumbline.RollbackDirect {
@@ -205,19 +242,51 @@ func (w *Watcher) rollback(ctx context.Context, q plumbline.Request, env plumbli
 	}
 	_, err = p.OpenMergeRequest(ctx, plumbline.NewMergeRequest{
 		Source: r.Branch, Target: env.Branch, Title: title, Labels: []string{"plumbline"},
-		Body: fmt.Sprintf("%s put back to commit %s. Plumbline plans it as any other change: read what it would do, since what was destroyed does not come back by it.\n\nAsked for by %s.", scope, to, q.By),
+		Body: fmt.Sprintf("%s put back to commit %s. Plumbline plans it as any other change: read what it would do, since what was destroyed does not come back by it.\n\nAsked for by %s.", scope, to, by),
 	})
 	return err
 }
 
+// inTrailer is a name as a commit's trailer can hold it: whoever asks for a rollback counts as its author, under a name that adds no other.
+func inTrailer(name string) string {
+	return strings.Map(func(c rune) rune {
+		if unicode.IsControl(c) || c == '<' || c == '>' {
+			return -1
+		}
+		return c
+	}, name)
+}
+
+// signable refuses a rollback whose commit would keep its branch from being deployed: Plumbline has no key to sign it with.
+func (w *Watcher) signable(env plumbline.Environment, to string) error {
+	who := ""
+	if w.repo.Proposals.Signed {
+		who = "repository " + w.repo.Name
+	}
+	for _, e := range w.repo.OnBranch(env.Branch) {
+		if e.Signed.Commits == plumbline.SignedAll || (e.Signed.Commits == plumbline.SignedMerge && env.Rollback == plumbline.RollbackDirect) {
+			who = "environment " + e.Name
+		}
+	}
+	if who == "" {
+		return nil
+	}
+	return &plumbline.Refusal{
+		Kind: plumbline.ErrConflict,
+		What: fmt.Sprintf("Plumbline's commits carry no signature, and %s takes none without.", who),
+		Next: fmt.Sprintf("Put the files back yourself, by git revert --no-commit %s.. or git restore --source=%[1]s --staged --worktree -- DIRECTORY, then git commit -S.", plumbline.Short(to)),
+	}
+}
+
 // dirs are the directories that a rollback of an environment is about: all, unless the environment is a part of its branch. Then they are those of its
-// stacks, before and after; what they share with others stays.
-func (w *Watcher) dirs(ctx context.Context, env plumbline.Environment, commits ...string) ([]string, error) {
+// stacks, before and after; what they share with others stays. A directory comes back with all that is in it: where that would be a change to a stack that
+// is not the environment's, the rollback is refused.
+func (w *Watcher) dirs(ctx context.Context, env plumbline.Environment, head, to string) ([]string, error) {
 	if len(env.Include) == 0 && len(env.Exclude) == 0 {
 		return nil, nil
 	}
-	var out []string
-	for _, c := range commits {
+	var out, others []string
+	for _, c := range []string{head, to} {
 		layout, err := w.git.Layout(ctx, c)
 		if err != nil {
 			return nil, err
@@ -225,12 +294,37 @@ func (w *Watcher) dirs(ctx context.Context, env plumbline.Environment, commits .
 		for _, s := range layout.Stacks {
 			if env.Contains(s.Dir) {
 				out = append(out, s.Dir)
+			} else {
+				others = append(others, s.Dir)
 			}
 		}
 	}
 	if len(out) == 0 {
 		return nil, refused(plumbline.ErrConflict, "%s has no stacks.", env.Name)
 	}
+	changed, err := w.git.Changed(ctx, head, to)
+	if err != nil {
+		return nil, err
+	}
+	for _, ours := range out {
+		for _, other := range others {
+			if below(other, ours) && slices.ContainsFunc(changed, func(file string) bool { return below(file, other) }) {
+				return nil, &plumbline.Refusal{
+					Kind: plumbline.ErrConflict,
+					What: fmt.Sprintf("Directory %s of %s holds stack %s, which is not this environment's and would be put back with it.", ours, env.Name, other),
+					Next: fmt.Sprintf("Put the files back yourself, without %s: git restore --source=%s --staged --worktree -- FILES.", other, plumbline.Short(to)),
+				}
+			}
+		}
+	}
+	if slices.Contains(out, ".") {
+		return nil, nil
+	}
 	slices.Sort(out)
 	return slices.Compact(out), nil
+}
+
+// below reports whether a path is a directory or in it.
+func below(file, dir string) bool {
+	return dir == "." || file == dir || strings.HasPrefix(file, dir+"/")
 }
