@@ -28,7 +28,7 @@ func TestHostileTextTakesNoLongerThanItMay(t *testing.T) {
 			t.Errorf("%q: masked again, it changes", piece)
 		}
 		// Half a second is what the worst takes; a busy machine with the race detector takes many times that.
-		if most := 20 * time.Second; took > most {
+		if most := time.Minute; took > most {
 			t.Errorf("%d bytes of %q take %v", len(text), piece, took)
 		}
 	}
