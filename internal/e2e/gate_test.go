@@ -132,7 +132,6 @@ type gate struct {
 	ann, bob, dev  string
 	env            []string
 	branches       int
-	since          plumbline.RunID
 	rollbackCommit string
 }
 

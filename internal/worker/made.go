@@ -93,8 +93,8 @@ func addFiles(h hash.Hash, src string, roots []string) (runs bool, err error) {
 
 // made reports whether a file or directory is what planning leaves behind.
 func made(name string) bool {
-	switch {
-	case name == ".terraform", name == ".git", name == "terraform.tfstate.d", name == "crash.log":
+	switch name {
+	case ".terraform", ".git", "terraform.tfstate.d", "crash.log":
 		return true
 	}
 	return strings.HasSuffix(name, ".tfstate") || strings.HasSuffix(name, ".tfstate.backup") || strings.HasSuffix(name, ".tfstate.lock.info")
