@@ -69,7 +69,12 @@ func (a anchored) drop(ctx context.Context) (plumbline.Anchor, error) {
 			return was, fmt.Errorf("%w: entry %s of %s is not in it; `plumbline audit verify` says more", errCut, was, filepath.Base(a.path))
 		}
 	}
-	if err := os.WriteFile(a.path+".new", []byte(now.String()), 0o600); err != nil {
+	f, err := os.OpenFile(a.path+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return was, err
+	}
+	_, err = f.WriteString(now.String())
+	if err = errors.Join(err, f.Sync(), f.Close()); err != nil { // a power cut must not leave an empty one
 		return was, err
 	}
 	return now, os.Rename(a.path+".new", a.path)

@@ -191,12 +191,26 @@ func policySum(dirs []string) (string, error) {
 	}
 	h := sha256.New()
 	for _, dir := range dirs {
-		err := filepath.WalkDir(dir, func(name string, e fs.DirEntry, err error) error {
-			if err != nil || !e.Type().IsRegular() {
+		root, err := filepath.EvalSymlinks(dir)
+		if err != nil {
+			return "", err
+		}
+		err = filepath.WalkDir(root, func(name string, e fs.DirEntry, err error) error {
+			switch {
+			case err != nil:
+				return err
+			case e.IsDir() && name != root && strings.HasPrefix(e.Name(), "."):
+				return fs.SkipDir
+			}
+			if info, err := os.Stat(name); err != nil || !info.Mode().IsRegular() {
+				return err
+			}
+			rel, err := filepath.Rel(root, name)
+			if err != nil {
 				return err
 			}
 			b, err := os.ReadFile(name)
-			fmt.Fprintf(h, "%q %d\n%s\n", name, len(b), b)
+			fmt.Fprintf(h, "%q %d\n%s\n", rel, len(b), b)
 			return err
 		})
 		if err != nil {

@@ -4,12 +4,16 @@ import (
 	"container/heap"
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/go-git/go-git/v5/plumbing"
 	"github.com/go-git/go-git/v5/plumbing/object"
+	"github.com/go-git/go-git/v5/plumbing/storer"
+
+	"github.com/plumbline/plumbline/internal/plumbline"
 )
 
 // Commit is one commit of a repository's history.
@@ -127,11 +131,12 @@ func describe(c *object.Commit) Commit {
 }
 
 // Authors returns the e-mail addresses of all who had a hand in the commits that can be reached from head and not from
-// base: authors, committers and those of Co-authored-by trailers, wherever in the message these stand; in lower case,
-// sorted, each once. It says who may not be the only one to approve, so more than max commits (0: 10,000) are
-// plumbline.ErrInvalid rather than a part of the answer. Addresses are what commits claim: where they must be
-// true, demand signatures.
-func (r *Repo) Authors(ctx context.Context, base, head string, max int) ([]string, error) {
+// base, and that change anything in paths (none: anything at all): authors and those of Co-authored-by trailers, wherever
+// in the message these stand; in lower case, sorted, each once. Committers are whoever pressed the button; so are the
+// authors of merges that Git would have made as they are. It says who may not be the only one to approve, so more than max
+// commits (0: 10,000) are plumbline.ErrInvalid rather than a part of the answer. Addresses are what commits claim: where
+// they must be true, demand signatures.
+func (r *Repo) Authors(ctx context.Context, base, head string, paths []string, max int) (_ []string, err error) {
 	if max <= 0 {
 		max = maxHistory
 	}
@@ -139,7 +144,67 @@ func (r *Repo) Authors(ctx context.Context, base, head string, max int) ([]strin
 	if err != nil {
 		return nil, err
 	}
-	return hands(commits), nil
+	st := r.objects.open()
+	defer func() { err = errors.Join(err, st.Close()) }()
+	var own []*object.Commit
+	for _, c := range commits {
+		changes, err := r.changes(ctx, st, c, paths)
+		if err != nil {
+			return nil, fmt.Errorf("look at commit %s: %w", plumbline.Short(c.Hash.String()), err)
+		}
+		if changes {
+			own = append(own, c)
+		}
+	}
+	return hands(own), nil
+}
+
+// changes reports whether a commit differs from each of its parents in one of the paths, and not only since it brings them together.
+func (r *Repo) changes(ctx context.Context, st storer.EncodedObjectStorer, c *object.Commit, paths []string) (bool, error) {
+	if len(paths) == 0 {
+		paths = []string{"."}
+	}
+	trees := make([]*object.Tree, 0, 1+len(c.ParentHashes))
+	for i, h := range append([]plumbing.Hash{c.Hash}, c.ParentHashes...) {
+		commit := c
+		if i > 0 {
+			var err error
+			if commit, err = object.GetCommit(st, h); err != nil {
+				return false, err
+			}
+		}
+		t, err := object.GetTree(st, commit.TreeHash)
+		if err != nil {
+			return false, err
+		}
+		trees = append(trees, t)
+	}
+	for _, p := range paths {
+		at := make([]plumbing.Hash, len(trees))
+		for i, t := range trees {
+			if p == "." {
+				at[i] = t.Hash
+				continue
+			}
+			e, err := t.FindEntry(p)
+			if err == nil {
+				at[i] = e.Hash
+			} else if !errors.Is(err, object.ErrEntryNotFound) && !errors.Is(err, object.ErrDirectoryNotFound) {
+				return false, err
+			}
+		}
+		if !slices.Contains(at[1:], at[0]) {
+			if len(c.ParentHashes) != 2 {
+				return len(c.ParentHashes) > 0 || !at[0].IsZero(), nil
+			}
+			tree, _, err := r.Merge(ctx, c.ParentHashes[0].String(), c.ParentHashes[1].String())
+			if err != nil && !errors.Is(err, plumbline.ErrMergeConflict) {
+				return false, err
+			}
+			return err != nil || tree != c.TreeHash.String(), nil
+		}
+	}
+	return false, nil
 }
 
 // Wrote returns the addresses of all who had a hand in one commit, as Authors does.
@@ -154,7 +219,7 @@ func (r *Repo) Wrote(ctx context.Context, commit string) ([]string, error) {
 func hands(commits []*object.Commit) []string {
 	var out []string
 	for _, c := range commits {
-		out = append(out, c.Author.Email, c.Committer.Email)
+		out = append(out, c.Author.Email)
 		for line := range strings.Lines(c.Message) {
 			const trailer = "co-authored-by:"
 			if line = strings.TrimSpace(line); len(line) < len(trailer) || !strings.EqualFold(line[:len(trailer)], trailer) {

@@ -231,3 +231,57 @@ func TestWrote(t *testing.T) {
 		t.Errorf("%q %v, want %q", got, err, want)
 	}
 }
+
+// TestAuthorsOfPaths: who changed something else is no author, nor is who merged; who changed something in a merge is.
+func TestAuthorsOfPaths(t *testing.T) {
+	remote, dir := filepath.Join(t.TempDir(), "r.git"), t.TempDir()
+	testenv.Git(t, t.TempDir(), "init", "--quiet", "--bare", "--initial-branch=main", remote)
+	testenv.Git(t, dir, "clone", "--quiet", remote, ".")
+	as := func(who string, args ...string) {
+		t.Helper()
+		testenv.Git(t, dir, append([]string{"-c", "user.name=" + who, "-c", "user.email=" + who + "@example.com"}, args...)...)
+	}
+	change := func(who, name string) {
+		t.Helper()
+		if err := os.MkdirAll(filepath.Join(dir, filepath.Dir(name)), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(who), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		testenv.Git(t, dir, "add", "-A")
+	}
+	commit := func(who, name string) { t.Helper(); change(who, name); as(who, "commit", "--quiet", "-m", "x") }
+	commit("old", "a/x")
+	base := testenv.Git(t, dir, "rev-parse", "HEAD")
+	commit("ann", "a/x")
+	testenv.Git(t, dir, "checkout", "--quiet", "-b", "side", base)
+	commit("bob", "a/y")
+	commit("cyd", "b/z")
+	testenv.Git(t, dir, "checkout", "--quiet", "-")
+	as("dan", "merge", "--quiet", "--no-ff", "-m", "merge", "side")
+	clean := testenv.Git(t, dir, "rev-parse", "HEAD")
+	testenv.Git(t, dir, "checkout", "--quiet", "-b", "evil", clean+"^1")
+	as("eve", "merge", "--quiet", "--no-ff", "--no-commit", "side")
+	change("eve", "a/y")
+	as("eve", "commit", "--quiet", "-m", "merge")
+	evil := testenv.Git(t, dir, "rev-parse", "HEAD")
+	testenv.Git(t, dir, "push", "--quiet", "origin", clean+":refs/heads/main", evil+":refs/heads/evil")
+	r := open(t, remote)
+	if err := r.Fetch(t.Context(), map[string]string{"refs/heads/main": clean, "refs/heads/evil": evil}); err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		head  string
+		paths []string
+		want  string
+	}{
+		{clean, []string{"a"}, "ann bob"}, {clean, nil, "ann bob cyd"}, {clean, []string{"b", "not/there"}, "cyd"}, {clean, []string{"not/there"}, ""},
+		{evil, []string{"a"}, "ann bob eve"}, {evil, []string{"b"}, "cyd"}, {evil, []string{"."}, "ann bob cyd eve"},
+	} {
+		got, err := r.Authors(t.Context(), base, tt.head, tt.paths, 0)
+		if list := strings.ReplaceAll(strings.Join(got, " "), "@example.com", ""); err != nil || list != tt.want {
+			t.Errorf("%v of %s: %q %v, want %q", tt.paths, tt.head[:7], list, err, tt.want)
+		}
+	}
+}

@@ -98,7 +98,10 @@ func Audit(before, after Run) []AuditEntry {
 			}
 		}
 	}
-	if g := after.Glass; g != nil && (before.Glass == nil || *before.Glass != *g) {
+	if before.Glass != nil && after.Glass == nil && after.State != StateQueued {
+		add(AuditGate, "", "", "the glass that "+before.Glass.By+" broke counts no more")
+	}
+	if g := after.Glass; g != nil && (before.Glass == nil || !before.Glass.At.Equal(g.At) || before.Glass.Digest != g.Digest || before.Glass.By != g.By) {
 		add(AuditBreakGlass, g.By, g.Door, g.Reason)
 	}
 	if after.Wish == WishCancel && before.Wish != WishCancel {

@@ -176,7 +176,7 @@ func (c Command) Agree(who Person, access Access, digest string) Rule {
 			if err := r.approvable(); err != nil {
 				return err
 			}
-			if r.Reported < r.Version || !r.Told.Before(c.At) {
+			if !r.Shown() || !r.Told.Before(c.At) {
 				return refuse(ErrConflict, "Read it and write a new comment.", "The plan of %s was shown after the comment was written.", r.Stack.Name)
 			}
 			digest = r.Plan.Digest

@@ -70,6 +70,7 @@ func (d Demand) String() string {
 // Glass is that somebody had a plan applied against the rules.
 type Glass struct {
 	By     string
+	Told   []string `json:",omitempty"` // groups that the sign-in system told of
 	Door   Door
 	Reason string
 	Digest string
@@ -105,7 +106,7 @@ func (r *Run) Unmet(now time.Time) []Demand {
 		by := map[string]bool{}
 		for _, a := range r.Approvals {
 			if r.Counts(a, now) && r.meets(a, d.From) {
-				by[strings.ToLower(a.By)] = true
+				by[folded(a.By)] = true
 			}
 		}
 		if d.Count -= len(by); d.Count > 0 {
@@ -322,7 +323,7 @@ func (r *Run) BreakGlass(who Person, digest, reason string, now time.Time) error
 	if until := r.ValidUntil(); !until.IsZero() && !now.Before(until) {
 		return refuse(ErrConflict, "`plumbline runs retry "+r.ID.String()+"` plans again.", "Refused: the plan of run %s is too old; it was good until %s.", r.ID, until.UTC().Format(time.RFC3339))
 	}
-	r.Glass = &Glass{By: who.Name, Door: who.Door, Reason: reason, Digest: r.Plan.Digest, Config: r.Plan.Config, At: now}
+	r.Glass = &Glass{By: who.Name, Told: who.Told, Door: who.Door, Reason: reason, Digest: r.Plan.Digest, Config: r.Plan.Config, At: now}
 	r.Door = who.Door
 	r.agree(now)
 	return nil
@@ -358,7 +359,6 @@ func (r *Run) Carry(from Run, now time.Time) bool {
 
 // Succeed takes over what is known of the people behind the run that this one replaces: what that one would have brought, this one brings.
 func (r *Run) Succeed(old Run, now time.Time) {
-	r.Anonymous = r.Anonymous || old.Anonymous
 	r.Concern(old.Authors, old.Pushers, now)
 	r.Earlier = append(slices.Clip(old.Earlier), old.Approvals...)
 	r.Carry(old, now)
@@ -408,6 +408,9 @@ func (r *Run) Adapt(e Environment, access Access, now time.Time) bool {
 		return false
 	}
 	policy := e.policy()
+	if r.State == StatePlanning { // it is held against those with which it was begun; when it has ended, this is asked again
+		policy.Policies = r.Policy.Policies
+	}
 	rule := policy.Approval
 	var kept []Approval
 	for _, a := range r.Approvals {
@@ -424,11 +427,15 @@ func (r *Run) Adapt(e Environment, access Access, now time.Time) bool {
 	same := func(a, b Approval) bool {
 		return a.By == b.By && a.Expires.Equal(b.Expires) && slices.Equal(a.Also, b.Also) && slices.Equal(a.Groups, b.Groups) && slices.Equal(a.Roles, b.Roles)
 	}
-	if policy.equal(r.Policy) && slices.EqualFunc(kept, r.Approvals, same) {
+	glass := r.Glass
+	if glass != nil && access.Allow(access.Person(glass.By, glass.Told, glass.Door), MayBreakGlass, e.Key()) != nil {
+		glass = nil
+	}
+	if glass == r.Glass && policy.equal(r.Policy) && slices.EqualFunc(kept, r.Approvals, same) {
 		return false
 	}
 	asked := policy.Policies != r.Policy.Policies
-	r.Policy, r.Approvals = policy, kept
+	r.Policy, r.Approvals, r.Glass = policy, kept, glass
 	switch {
 	case asked && (r.State == StateAwaiting || r.State == StateApproved):
 		r.Because = "the policies have changed since the plan was made"

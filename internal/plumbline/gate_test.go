@@ -106,7 +106,7 @@ func (j *journey) rules() {
 		from := j.now.Add(time.Duration(j.rnd.IntN(4)-2) * time.Hour)
 		j.env.Calendar.Freezes = []Freeze{{Name: "x", From: from, Until: from.Add(2 * time.Hour), Reason: "r"}}
 	}
-	j.access = Access{Roles: []Role{{Name: RoleApprover, Groups: []string{"sre", "dba"}, Users: []string{"dan"}}}, People: []Known{{Name: "ann", Also: []string{"corp/ann"}}}}
+	j.access = Access{Roles: []Role{{Name: RoleApprover, Groups: []string{"sre", "dba"}, Users: []string{"dan"}}, {Name: RoleAdmin, Users: []string{"root"}}}, People: []Known{{Name: "ann", Also: []string{"corp/ann"}}}}
 	if j.rnd.IntN(3) == 0 {
 		j.access.Roles[0].Groups = []string{"sre"}
 	}
@@ -162,8 +162,8 @@ func (j *journey) step() {
 			j.yeses = append(j.yeses, yes{who, j.plan(), j.now, j.r.Policy.Approval.Expires, groups(who)})
 		}
 	case 8:
-		if j.rnd.IntN(6) == 0 && j.try("eve breaks the glass", j.r.BreakGlass(Person{Name: "eve"}, digests[j.rnd.IntN(2)], "fire", j.now)) {
-			j.broken = &yes{person: "eve", plan: j.plan(), at: j.now}
+		if j.rnd.IntN(6) == 0 && j.try("root breaks the glass", j.r.BreakGlass(Person{Name: "root"}, digests[j.rnd.IntN(2)], "fire", j.now)) {
+			j.broken = &yes{person: "root", plan: j.plan(), at: j.now}
 		}
 	case 9:
 		if j.rnd.IntN(3) == 0 {

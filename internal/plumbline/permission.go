@@ -102,8 +102,18 @@ type Limit struct {
 
 // Is reports whether a name is one of the person's. Names are compared as forges do, on none of which two people have names that differ in case only.
 func (p Person) Is(name string) bool {
-	same := func(n string) bool { return strings.EqualFold(n, name) }
+	same := func(n string) bool { return folded(n) == folded(name) }
 	return name != "" && (same(p.Name) || slices.ContainsFunc(p.Also, same))
+}
+
+// folded is a name without the case of its letters, of ASCII alone: among others there are some that only look like another.
+func folded(name string) string {
+	return strings.Map(func(c rune) rune {
+		if c >= 'A' && c <= 'Z' {
+			return c + 'a' - 'A'
+		}
+		return c
+	}, name)
 }
 
 // Access is who may do what.

@@ -143,7 +143,7 @@ type Run struct {
 	Finished time.Time
 	Version  int64     // counts every write
 	Reported int64     // the version that people were told about
-	Told     time.Time // when they were
+	Told     time.Time // when they were, the plan at hand for the first time
 }
 
 // Rule changes a run, or returns an error and changes nothing. It is pure: the store may call it more than once.

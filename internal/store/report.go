@@ -19,7 +19,18 @@ func (s *Store) Unreported(ctx context.Context, repo string, most int) ([]plumbl
 func (s *Store) MarkReported(ctx context.Context, runs []plumbline.RunVersion) error {
 	return s.inTx(ctx, func(t *tx) error {
 		for _, r := range runs {
-			if _, err := t.exec(ctx, `UPDATE run SET reported = $1, told = $3 WHERE id = $2 AND reported < $1`, r.Version, int64(r.ID), r.At.UnixMicro()); err != nil {
+			run, err := t.lockRun(ctx, r.ID)
+			if errors.Is(err, plumbline.ErrNotFound) {
+				continue
+			}
+			if err != nil {
+				return fmt.Errorf("mark run %s as reported: %w", r.ID, err)
+			}
+			at := r.At.UnixMicro()
+			if run.Shown() && !run.Told.IsZero() { // that people were told of its plan is no news: who agrees to it may have done so since the first time
+				at = run.Told.UnixMicro()
+			}
+			if _, err := t.exec(ctx, `UPDATE run SET reported = $1, told = $3 WHERE id = $2 AND reported < $1`, r.Version, int64(r.ID), at); err != nil {
 				return fmt.Errorf("mark run %s as reported: %w", r.ID, err)
 			}
 		}

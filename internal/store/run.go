@@ -171,7 +171,7 @@ func describe(before, after plumbline.Run) (who, text string, tell bool) {
 			text += "; " + a.By + " " + agreed(a)
 		}
 		return after.By, text, true
-	case after.Glass != nil && (before.Glass == nil || *before.Glass != *after.Glass):
+	case after.Glass != nil && (before.Glass == nil || !before.Glass.At.Equal(after.Glass.At) || before.Glass.Reason != after.Glass.Reason):
 		return after.Glass.By, "broke the glass for " + plumbline.ShortDigest(after.Glass.Digest) + ": " + after.Glass.Reason, true
 	case len(fresh) > 0:
 		a := fresh[0]

@@ -8,13 +8,16 @@ import (
 	"strings"
 	"time"
 
+	"github.com/bmatcuk/doublestar/v4"
+
 	"github.com/plumbline/plumbline/internal/plumbline"
 )
 
 // History answers about who made commits.
 type History interface {
-	// Authors returns the addresses of those who wrote the commits of head that base does not have. More than max commits are an error.
-	Authors(ctx context.Context, base, head string, max int) ([]string, error)
+	// Authors returns the addresses of those who wrote the commits of head that base does not have and that change one of the paths. More than max commits are
+	// an error.
+	Authors(ctx context.Context, base, head string, paths []string, max int) ([]string, error)
 	// Wrote returns the addresses of those who wrote one commit.
 	Wrote(ctx context.Context, commit string) ([]string, error)
 	// Unsigned returns those of the same commits that carry no signature by one of the keys, or head alone if it does not and mergeOnly is set.
@@ -24,9 +27,23 @@ type History interface {
 // writers is through how many commits the authors of a change are looked for.
 const writers = 1000
 
-// authors returns who wrote the commits between two, where an environment wants to know. all is false where it cannot be told of every commit: a yes by
+// paths are where a change of a stack is made.
+func paths(spec plumbline.StackSpec) []string {
+	out := []string{spec.Dir}
+	for _, r := range spec.Reaches {
+		p := r.Path
+		if r.Kind == plumbline.PathGlob {
+			p, _ = doublestar.SplitPattern(r.Path)
+		}
+		out = append(out, p)
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
+// authors returns who wrote what the commits between two change of a stack, where an environment wants to know. all is false where it cannot be told of every commit: a yes by
 // anybody is then refused where authors are not to agree with themselves.
-func (w *Watcher) authors(ctx context.Context, env plumbline.Environment, base, head string, res *Result) (list []string, all bool) {
+func (w *Watcher) authors(ctx context.Context, env plumbline.Environment, spec plumbline.StackSpec, base, head string, res *Result) (list []string, all bool) {
 	if !slices.Contains(env.Approval.Not, plumbline.NotAuthor) {
 		return nil, true
 	}
@@ -34,7 +51,7 @@ func (w *Watcher) authors(ctx context.Context, env plumbline.Environment, base, 
 	if base == "" || base == head { // it is deployed for the first time: nobody's change, but its head is somebody's
 		list, err = w.git.Wrote(ctx, head)
 	} else {
-		list, err = w.git.Authors(ctx, base, head, writers)
+		list, err = w.git.Authors(ctx, base, head, paths(spec), writers)
 	}
 	if err != nil {
 		res.warn("who wrote %s..%s of %s is not known: %v", plumbline.Short(base), plumbline.Short(head), w.repo.Name, err)
@@ -43,18 +60,22 @@ func (w *Watcher) authors(ctx context.Context, env plumbline.Environment, base, 
 	return w.named(list), true
 }
 
-// named leaves out the addresses that are nobody's, such as those with which forges merge. GitHub's for people who hide theirs tell the login.
+// named leaves out the addresses that are nobody's, with which forges commit, and takes logins out of those that forges make for people who hide theirs.
 func (w *Watcher) named(addresses []string) []string {
 	var out []string
 	for _, a := range addresses {
 		local, host, _ := strings.Cut(a, "@")
-		switch {
-		case host == "users.noreply.github.com":
-			if _, login, ok := strings.Cut(local, "+"); ok {
+		switch _, plus, isPlus := strings.Cut(local, "+"); {
+		case local == "noreply", local == "no-reply":
+		case strings.HasPrefix(host, "users.noreply.") && isPlus: // GitHub: 123+ann
+			out = append(out, plumbline.ForgeUser(w.repo.Forge, plus))
+		case strings.HasPrefix(host, "users.noreply."): // GitLab: 123-ann; GitHub's older: ann
+			if number, login, ok := strings.Cut(local, "-"); ok && strings.Trim(number, "0123456789") == "" {
 				local = login
 			}
 			out = append(out, plumbline.ForgeUser(w.repo.Forge, local))
-		case strings.Contains(a, "noreply"), strings.Contains(a, "no-reply"):
+		case strings.HasPrefix(host, "noreply."): // Gitea: ann
+			out = append(out, plumbline.ForgeUser(w.repo.Forge, local))
 		default:
 			out = append(out, a)
 		}
@@ -67,28 +88,33 @@ func (w *Watcher) known(ctx context.Context, env plumbline.Environment, runs []p
 	if len(env.Approval.Not) == 0 {
 		return nil
 	}
-	type people struct {
-		authors, pushers []string
-		all              bool
-	}
-	since := map[string]people{}
+	since := map[string][]plumbline.MergeRequest{}
 	for i, r := range runs {
 		base := r.Base
 		if base == "" {
 			base = was
 		}
-		p, ok := since[base]
-		if !ok {
-			p.authors, p.all = w.authors(ctx, env, base, head, res)
-			authors, pushers, err := w.contributors(ctx, env, base, head)
+		if _, ok := since[base]; !ok {
+			brought, err := w.brings(ctx, env, base, head)
 			if err != nil {
 				return err
 			}
-			p.authors, p.pushers = append(p.authors, authors...), pushers
-			since[base] = p
+			since[base] = brought
 		}
-		runs[i].Anonymous = !p.all
-		runs[i].Concern(p.authors, p.pushers, r.Queued)
+		authors, all := w.authors(ctx, env, r.Spec, base, head, res)
+		runs[i].Anonymous = !all
+		runs[i].Concern(authors, nil, r.Queued)
+		for _, mr := range since[base] {
+			proposed, err := w.ledger.RunsOfMR(ctx, w.repo.Name, mr.ID)
+			if err != nil {
+				return err
+			}
+			if len(proposed) > 0 && !slices.ContainsFunc(proposed, func(p plumbline.Run) bool { return p.Stack == r.Stack }) {
+				continue // it is about other stacks
+			}
+			authors, pushers := w.written(mr)
+			runs[i].Concern(authors, pushers, r.Queued)
+		}
 	}
 	return nil
 }
@@ -165,16 +191,16 @@ func (w *Watcher) written(mr plumbline.MergeRequest) (authors, pushers []string)
 // merges is through how many merged requests the people behind a change are looked for, the newest.
 const mergedThrough = 200
 
-// contributors are the people behind the merge requests that head has and base does not, open ones whose merge the forge has not told of yet among
-// them: it may do so later than the first yes.
-func (w *Watcher) contributors(ctx context.Context, env plumbline.Environment, base, head string) (authors, pushers []string, err error) {
+// brings lists the merge requests that head has and base does not, open ones whose merge the forge has not told of yet among them: it may do so later
+// than the first yes.
+func (w *Watcher) brings(ctx context.Context, env plumbline.Environment, base, head string) (out []plumbline.MergeRequest, err error) {
 	open, err := w.ledger.MergeRequests(ctx, w.repo.Name, plumbline.MROpen)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	merged, err := w.ledger.MergeRequests(ctx, w.repo.Name, plumbline.MRMerged)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	slices.SortFunc(merged, func(a, b plumbline.MergeRequest) int { return b.UpdatedAt.Compare(a.UpdatedAt) })
 	for _, mr := range append(open, merged[:min(len(merged), mergedThrough)]...) {
@@ -187,18 +213,17 @@ func (w *Watcher) contributors(ctx context.Context, env plumbline.Environment, b
 		}
 		in, err := w.contains(ctx, head, commit)
 		if err != nil {
-			return nil, nil, err
+			return nil, err
 		}
 		before, err := w.contains(ctx, base, commit)
 		if err != nil {
-			return nil, nil, err
+			return nil, err
 		}
 		if in && (!before || base == head && commit == head) {
-			a, p := w.written(mr)
-			authors, pushers = append(authors, a...), append(pushers, p...)
+			out = append(out, mr)
 		}
 	}
-	return authors, pushers, nil
+	return out, nil
 }
 
 // carried brings to the runs of a deployment what people agreed to on the merge request that it contains, and who wrote that. It is done before the
@@ -210,6 +235,10 @@ func (w *Watcher) carried(ctx context.Context, mr plumbline.MergeRequest) error 
 	proposed, err := w.ledger.RunsOfMR(ctx, w.repo.Name, mr.ID)
 	if err != nil {
 		return err
+	}
+	touched := map[plumbline.StackRef]bool{}
+	for _, r := range proposed {
+		touched[r.Stack] = true
 	}
 	proposed = slices.DeleteFunc(proposed, func(r plumbline.Run) bool {
 		return r.Commit != mr.Head || r.State == plumbline.StateSuperseded || r.State == plumbline.StateRejected
@@ -226,7 +255,7 @@ func (w *Watcher) carried(ctx context.Context, mr plumbline.MergeRequest) error 
 					continue
 				}
 				_, err := w.ledger.Update(ctx, r.ID, w.now(), func(r *plumbline.Run, now time.Time) error {
-					news := r.Concern(authors, pushers, now)
+					news := (len(touched) == 0 || touched[r.Stack]) && r.Concern(authors, pushers, now)
 					for _, p := range proposed {
 						if p.Stack == r.Stack && r.Kind == plumbline.KindDeploy && r.Carry(p, now) {
 							news = true

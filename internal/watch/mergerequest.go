@@ -193,7 +193,7 @@ func (w *Watcher) proposals(ctx context.Context, mr *plumbline.MergeRequest, tar
 	authors, pushers := w.written(*mr)
 	for i := range runs {
 		env, _ := w.repo.Environment(runs[i].Stack.Environment)
-		wrote, all := w.authors(ctx, env, target, mr.Head, res)
+		wrote, all := w.authors(ctx, env, runs[i].Spec, target, mr.Head, res)
 		runs[i].Anonymous = !all
 		runs[i].Concern(append(wrote, authors...), pushers, now)
 	}

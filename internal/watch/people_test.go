@@ -193,7 +193,7 @@ func TestPeopleAuthorsPartlyKnown(t *testing.T) {
 
 type blind struct{ Git }
 
-func (b blind) Authors(context.Context, string, string, int) ([]string, error) {
+func (b blind) Authors(context.Context, string, string, []string, int) ([]string, error) {
 	return nil, plumbline.ErrInvalid // more than 1000 commits
 }
 

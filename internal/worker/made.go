@@ -1,7 +1,6 @@
 package worker
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -12,8 +11,8 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"regexp"
 	"slices"
-	"strings"
 
 	"github.com/bmatcuk/doublestar/v4"
 
@@ -21,7 +20,7 @@ import (
 )
 
 // madeOf adds to what tells plans of the same changes apart the files that an apply would read: those of the stack and of all that it reaches, the lock
-// file with the providers' versions among them. The plan's own JSON leaves out what a template in a provisioner says, and what is in the scripts that
+// file with the providers' versions and the modules that init brought among them. The plan's own JSON leaves out what a template in a provisioner says, and what is in the scripts that
 // it runs. Where anything runs a program, which may read whatever it likes, it is all files of the checkout. "" stays: nobody could compare it.
 func madeOf(config, src string, spec plumbline.StackSpec) (string, error) {
 	if config == "" {
@@ -57,9 +56,9 @@ func addFiles(h hash.Hash, src string, roots []string) (runs bool, err error) {
 				return nil
 			case err != nil:
 				return err
-			case d.IsDir() && made(d.Name()):
-				return fs.SkipDir
-			case d.IsDir(), made(d.Name()):
+			case d.IsDir() && (d.Name() == ".git" || d.Name() != "modules" && filepath.Base(filepath.Dir(name)) == ".terraform"):
+				return fs.SkipDir // of what init brings, the modules count
+			case d.IsDir(), filepath.Base(filepath.Dir(name)) == ".terraform":
 				return nil
 			}
 			rel, err := filepath.Rel(src, name)
@@ -79,9 +78,9 @@ func addFiles(h hash.Hash, src string, roots []string) (runs bool, err error) {
 			if !d.Type().IsRegular() {
 				return nil
 			}
-			sum, program, err := addFile(name)
+			sum, may, err := addFile(name)
 			fmt.Fprintf(h, "%x\n", sum)
-			runs = runs || program
+			runs = runs || may
 			return err
 		})
 		if err != nil {
@@ -91,23 +90,17 @@ func addFiles(h hash.Hash, src string, roots []string) (runs bool, err error) {
 	return runs, nil
 }
 
-// made reports whether a file or directory is what planning leaves behind.
-func made(name string) bool {
-	switch name {
-	case ".terraform", ".git", "terraform.tfstate.d", "crash.log":
-		return true
-	}
-	return strings.HasSuffix(name, ".tfstate") || strings.HasSuffix(name, ".tfstate.backup") || strings.HasSuffix(name, ".tfstate.lock.info")
-}
+// program matches configuration that may run one: provisioners, the external data source, a provider's way to get credentials.
+var program = regexp.MustCompile(`\b(provisioner|external|exec)\b`)
 
-// addFile hashes one file. program reports whether it is configuration that may run one.
-func addFile(name string) (sum []byte, program bool, err error) {
+// addFile hashes one file. runs reports whether it is configuration that may run one.
+func addFile(name string) (sum []byte, runs bool, err error) {
 	h := sha256.New()
 	switch path.Ext(name) {
 	case ".tf", ".tofu", ".json":
 		b, err := os.ReadFile(name)
 		h.Write(b)
-		return h.Sum(nil), bytes.Contains(b, []byte("provisioner")) || bytes.Contains(b, []byte(`"external"`)), err
+		return h.Sum(nil), program.Match(b), err
 	}
 	f, err := os.Open(name)
 	if err != nil {

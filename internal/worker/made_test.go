@@ -41,7 +41,7 @@ func TestMadeOf(t *testing.T) {
 	want := sum(nil)
 	same := map[string]map[string]string{
 		"again": nil, "a file that nothing of it reads": {"docs/README.md": "# 2"}, "another script, which nothing runs": {"scripts/deploy.sh": "false"},
-		"what planning leaves": {"live/net/.terraform/x": "1", "live/net/terraform.tfstate": "1"},
+		"what init leaves": {"live/net/.terraform/environment": "x", "live/net/.terraform/providers/p": "1", "live/net/.terraform/modules/m/.git/HEAD": "x"},
 	}
 	for name, change := range same {
 		if sum(change) != want {
@@ -51,7 +51,7 @@ func TestMadeOf(t *testing.T) {
 	for name, change := range map[string]map[string]string{
 		"the stack": {"live/net/main.tf": "#"}, "the lock file": {"live/net/.terraform.lock.hcl": "v2"}, "a template below it": {"live/net/templates/x.tpl": "y"},
 		"a module": {"modules/vpc/main.tf": "##"}, "a file below a module": {"modules/vpc/files/x": "1"}, "a file it names": {"shared/a.json": "[]"},
-		"a file of a glob": {"data/c.json": "{}"},
+		"a file of a glob": {"data/c.json": "{}"}, "a module from elsewhere": {"live/net/.terraform/modules/m/main.tf": "#"}, "a state that is committed": {"live/net/x.tfstate": "1"},
 	} {
 		if sum(change) == want {
 			t.Errorf("%s does not count", name)
@@ -62,6 +62,12 @@ func TestMadeOf(t *testing.T) {
 	program["scripts/deploy.sh"] = "false"
 	if sum(program) == with {
 		t.Error("the script that a provisioner runs does not count")
+	}
+	elsewhere := map[string]string{"live/net/.terraform/modules/m/main.tf": "data external x {\n program = [\"../../scripts/deploy.sh\"]\n}"}
+	with = sum(elsewhere)
+	elsewhere["scripts/deploy.sh"] = "false"
+	if sum(elsewhere) == with {
+		t.Error("the script that a module from elsewhere runs does not count")
 	}
 	if s, err := madeOf("", t.TempDir(), spec); s != "" || err != nil {
 		t.Errorf("without a key: %q %v", s, err)

@@ -158,7 +158,11 @@ func (w *Worker) underRules(run plumbline.Run, rule plumbline.Rule) plumbline.Ru
 	}
 	return func(r *plumbline.Run, now time.Time) error {
 		r.Adapt(env, access, now)
-		return rule(r, now)
+		if err := rule(r, now); err != nil {
+			return err
+		}
+		r.Adapt(env, access, now) // a plan that other policies were asked about is made again
+		return nil
 	}
 }
 
