@@ -312,9 +312,9 @@ func (s *stack) golden(step string, p plumbline.Plan) {
 	}
 }
 
-// withoutDigest is for comparing the rest.
+// withoutDigest is for comparing the rest. What a plan was made of has a variable's value in it, as a keyed hash.
 func withoutDigest(p plumbline.Plan) plumbline.Plan {
-	p.Digest = ""
+	p.Digest, p.Config = "", ""
 	return p
 }
 
