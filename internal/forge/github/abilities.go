@@ -18,6 +18,9 @@ import (
 	"github.com/plumbline/plumbline/internal/plumbline"
 )
 
+// together is how far apart the times of a comment may be that nobody has edited. GitHub tells seconds; what stands in for it may read its clock twice.
+const together = time.Millisecond
+
 // Comments returns what others wrote in the conversation. Comments on lines and the texts of reviews are elsewhere and are not read; who may
 // write can change the comments of others, which then say that they were edited.
 func (c *Client) Comments(ctx context.Context, mr plumbline.MergeRequest, since time.Time) ([]plumbline.Comment, error) {
@@ -38,7 +41,7 @@ func (c *Client) Comments(ctx context.Context, mr plumbline.MergeRequest, since 
 		}
 		out = append(out, plumbline.Comment{
 			ID: strconv.FormatInt(note.GetID(), 10), Author: login(note.User), Body: note.GetBody(), URL: note.GetHTMLURL(),
-			At: at, Edited: note.GetUpdatedAt().After(at),
+			At: at, Edited: note.GetUpdatedAt().Sub(at) > together,
 		})
 	})
 	if err != nil {
