@@ -334,7 +334,11 @@ func (d *daemon) facts(ctx context.Context, env plumbline.Environment, run plumb
 	if err != nil {
 		return f, err
 	}
-	f.Drift = len(items)
+	for _, it := range items {
+		if it.Counts(f.Time) {
+			f.Drift++
+		}
+	}
 	if run.MR == "" {
 		return f, nil
 	}

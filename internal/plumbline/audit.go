@@ -23,6 +23,7 @@ const (
 	AuditThaw       AuditAction = "thaw"
 	AuditSignIn     AuditAction = "sign-in"
 	AuditToken      AuditAction = "token" // one was made or revoked
+	AuditDrift      AuditAction = "drift" // a difference was acknowledged, a rule set or lifted
 	AuditRefused    AuditAction = "refused"
 	AuditConfigured AuditAction = "configured" // a configuration came into force
 )
@@ -188,5 +189,5 @@ func (t Token) Good(now time.Time) bool {
 // AuditActions lists them all, in the order in which they are declared.
 var AuditActions = []AuditAction{
 	AuditApprove, AuditReject, AuditRetry, AuditCancel, AuditBreakGlass, AuditCarry, AuditGate, AuditApply, AuditRequest, AuditFreeze, AuditThaw,
-	AuditSignIn, AuditToken, AuditRefused, AuditConfigured,
+	AuditSignIn, AuditToken, AuditDrift, AuditRefused, AuditConfigured,
 }

@@ -149,30 +149,6 @@ func TestBrokenStackFailsAtOnce(t *testing.T) {
 	}
 }
 
-func TestReconcileDrift(t *testing.T) {
-	run := Run{ID: 5, Stack: StackRef{"infra", "production", "live/net"}}
-	a := Difference{Address: "a.a", Kind: DriftChanged, Attributes: []Attribute{{Path: "x", Before: "1", After: "2"}}}
-	b := Difference{Address: "b.b", Kind: DriftDeleted}
-	first, news := ReconcileDrift(nil, []Difference{a, b}, run, t0)
-	if !news || len(first) != 2 || first[0].Seen != 1 {
-		t.Fatalf("first: %v %+v", news, first)
-	}
-	second, news := ReconcileDrift(first, []Difference{a, b}, run, t0.Add(time.Hour))
-	if news || len(second) != 2 || second[0].Seen != 2 || !second[0].Opened.Equal(t0) {
-		t.Errorf("a second identical check makes no noise: %v %+v", news, second)
-	}
-	a2 := a
-	a2.Attributes = []Attribute{{Path: "x", Before: "1", After: "3"}}
-	third, news := ReconcileDrift(second, []Difference{a2, b}, run, t0.Add(2*time.Hour))
-	if !news || len(third) != 3 || third[2].Open() {
-		t.Errorf("another value is another item, the old one is resolved: %+v", third)
-	}
-	last, news := ReconcileDrift(third[:2], nil, run, t0.Add(3*time.Hour))
-	if !news || len(last) != 2 || last[0].Open() || last[1].Open() {
-		t.Errorf("gone: %+v", last)
-	}
-}
-
 func TestStatusOf(t *testing.T) {
 	e := Environment{Repository: "infra", Name: "production"}
 	run := func(id RunID, name string, s State, waits ...string) Run {

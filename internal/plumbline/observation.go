@@ -70,9 +70,16 @@ type DriftFilter struct {
 	Repository    string
 	Environment   string
 	Stack         string
+	IDs           []int64
 	Resolved      bool      // resolved ones too
 	ResolvedSince time.Time // with Resolved: only those resolved since
 	Limit         int       // default 1000
+}
+
+// DriftVersion is what there was to tell of an environment's drift when people were told of it.
+type DriftVersion struct {
+	Environment string
+	Version     int64
 }
 
 // Event is one line of a run's history.

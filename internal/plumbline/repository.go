@@ -158,8 +158,13 @@ func (e Environment) Contains(dir string) bool {
 
 // DriftPolicy is when and how reality is compared with Git.
 type DriftPolicy struct {
-	Schedule string // robfig/cron expression; "": only by hand
-	Timezone string // IANA name; "": UTC
+	Schedule  string        // robfig/cron expression; "": only by hand
+	Timezone  string        // IANA name; "": UTC
+	Spread    time.Duration // over which the checks of one tick are spread; 0: a tenth of the time to the next tick, at most 15 minutes
+	Remediate Remediation   // "": report
+	ApplyOnly ApplyOnly
+	Ignore    []IgnoreRule
+	NoIssue   bool // no issue on the forge is kept
 }
 
 // MRState is a merge request's state on its forge.

@@ -253,7 +253,7 @@ func (r *Run) settle(o Outcome, info *PlanInfo, now time.Time) error {
 		return fmt.Errorf("%w: run %s has ended its plan without one", ErrInvalid, r.ID)
 	}
 	r.Plan, r.Planned, r.PlanVersion = info, now, r.Version+1
-	r.Unapplied, r.DriftOpen, r.Checks, r.Findings = o.Unapplied, len(o.Differences), o.Checks, o.Findings
+	r.Unapplied, r.DriftOpen, r.Checks, r.Findings = o.Unapplied, counted(o.Differences), o.Checks, o.Findings
 	switch r.Kind {
 	case KindProposal:
 		if info.Changes {
@@ -263,7 +263,7 @@ func (r *Run) settle(o Outcome, info *PlanInfo, now time.Time) error {
 		}
 	case KindDrift:
 		switch {
-		case len(o.Differences) > 0:
+		case r.DriftOpen > 0:
 			r.to(StateDrifted, now)
 		case info.Changes:
 			r.to(StatePlanned, now)
@@ -286,6 +286,35 @@ func (r *Run) settle(o Outcome, info *PlanInfo, now time.Time) error {
 		}
 	}
 	return nil
+}
+
+// counted is how many differences mean that reality has drifted, before rules are asked.
+func counted(found []Difference) int {
+	n := 0
+	for _, d := range found {
+		if d.Kind != DriftPending && d.Noise == "" {
+			n++
+		}
+	}
+	return n
+}
+
+// Weigh is told how many of the differences that a drift check found count, once rules were asked and noise was told from drift. A check that found nothing
+// but those is clean.
+func (r *Run) Weigh(counting int, now time.Time) {
+	if r.Kind != KindDrift || r.State != StateDrifted && r.State != StateClean && r.State != StatePlanned {
+		return
+	}
+	r.DriftOpen = counting
+	switch {
+	case counting > 0:
+		r.to(StateDrifted, now)
+	case r.State != StateDrifted:
+	case r.Unapplied:
+		r.to(StatePlanned, now)
+	default:
+		r.to(StateClean, now)
+	}
 }
 
 // Reject is a person's no.

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"sort"
 	"strings"
+	"time"
 
 	"github.com/bmatcuk/doublestar/v4"
 )
@@ -205,7 +206,9 @@ type StackStatus struct {
 	LastRun      RunID
 	LastKind     Kind
 	LastState    State
-	Drifted      int // open drift items
+	Drifted      int       // drift items that count
+	Applied      time.Time `json:",omitzero"` // when it was applied last
+	AppliedBy    RunID     `json:",omitempty"`
 }
 
 // After is the status once a run has come to a state that says something about the stack.
@@ -218,6 +221,9 @@ func (s StackStatus) After(r Run) StackStatus {
 	case StateApplying:
 		s.Unsettled = true
 	case StateApplied, StateClean:
+		if r.State == StateApplied {
+			s.Applied, s.AppliedBy = r.Finished, r.ID
+		}
 		s.Commit, s.Checked, s.NeverApplied, s.Unsettled = r.Commit, true, false, false
 		if r.Kind == KindDestroy {
 			s.Commit, s.NeverApplied = "", true

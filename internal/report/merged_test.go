@@ -200,7 +200,7 @@ func TestDrift(t *testing.T) {
 		rule := func(run *plumbline.Run, now time.Time) error {
 			return run.Finish(run.Claim, plumbline.Outcome{Plan: &plumbline.Plan{}, Differences: found}, &plumbline.PlanInfo{}, now)
 		}
-		if _, err := r.store.FinishDrift(t.Context(), id, r.now, rule, found); err != nil {
+		if _, err := r.store.FinishDrift(t.Context(), id, r.now, rule, plumbline.DriftLook{Found: found}); err != nil {
 			t.Fatal(err)
 		}
 		r.settle()

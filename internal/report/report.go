@@ -33,6 +33,8 @@ type Ledger interface {
 	UnreportedMRs(ctx context.Context, repo string) ([]plumbline.MRVersion, error)
 	MarkReported(ctx context.Context, runs []plumbline.RunVersion) error
 	MarkMRReported(ctx context.Context, repo, id string, version int64) error
+	UnreportedDrift(ctx context.Context, repo string) ([]plumbline.DriftVersion, error)
+	MarkDriftReported(ctx context.Context, repo string, v plumbline.DriftVersion) error
 	MergeRequest(ctx context.Context, repo, id string) (plumbline.MergeRequest, error)
 	MergeRequests(ctx context.Context, repo string, state plumbline.MRState) ([]plumbline.MergeRequest, error)
 	RunsOfMR(ctx context.Context, repo, id string) ([]plumbline.Run, error)
@@ -120,6 +122,10 @@ func (r *Reporter) news(ctx context.Context) (told int, again time.Duration, err
 	if err != nil {
 		return 0, 0, err
 	}
+	drifted, err := r.c.Ledger.UnreportedDrift(ctx, repo)
+	if err != nil {
+		return 0, 0, err
+	}
 	now := r.c.Now()
 	if r.frozen, err = r.c.Ledger.Freezes(ctx, repo, "", now); err != nil {
 		return 0, 0, err
@@ -148,7 +154,7 @@ func (r *Reporter) news(ctx context.Context) (told int, again time.Duration, err
 		}
 		f.rules, f.due, also = rules, slices.Concat(due, ruled), slices.Concat(changed, open)
 	}
-	if len(runs) == 0 && len(also) == 0 && len(f.due) == 0 {
+	if len(runs) == 0 && len(also) == 0 && len(f.due) == 0 && len(drifted) == 0 {
 		m.Rules = rules
 		return 0, m.again(now), m.keep(ctx, r, doc)
 	}
@@ -185,12 +191,8 @@ func (r *Reporter) news(ctx context.Context) (told int, again time.Duration, err
 			return did || deployed, worst(err, failed)
 		})
 	}
-	for _, run := range runs {
-		if run.Kind == plumbline.KindDrift && run.DriftNews {
-			subject := "drift " + run.Stack.Environment
-			f.concerns(run, subject)
-			f.tell(subject, false, func() (bool, error) { return r.tellDrift(ctx, run) })
-		}
+	for _, v := range drifted {
+		f.tell(subjectDrift(v.Environment), false, func() (bool, error) { return r.tellDrift(ctx, v.Environment) })
 	}
 
 	var done []plumbline.RunVersion
@@ -230,6 +232,13 @@ func (r *Reporter) news(ctx context.Context) (told int, again time.Duration, err
 			}
 		}
 	}
+	for _, v := range drifted {
+		if !f.kept[subjectDrift(v.Environment)] {
+			if err := r.c.Ledger.MarkDriftReported(ctx, repo, v); err != nil {
+				f.errs = append(f.errs, err)
+			}
+		}
+	}
 	// Subjects that nobody asked about for long have ended under somebody else's eyes.
 	maps.DeleteFunc(r.last, func(_ string, l look) bool { return now.Sub(l.at) > 100*r.c.Patience })
 	if len(done) == batch && f.again == 0 {
@@ -239,6 +248,8 @@ func (r *Reporter) news(ctx context.Context) (told int, again time.Duration, err
 }
 
 func subjectMR(id string) string { return "mr " + id }
+
+func subjectDrift(env string) string { return "drift " + env }
 
 // flush is one Flush.
 type flush struct {
@@ -642,13 +653,23 @@ func (r *Reporter) statusesOf(v view, t telling) ([]plumbline.CommitStatus, erro
 	return out, nil
 }
 
-// tellDrift sets one status per environment on the commit that reality was compared with.
-func (r *Reporter) tellDrift(ctx context.Context, run plumbline.Run) (bool, error) {
-	items, err := r.c.Ledger.DriftItems(ctx, plumbline.DriftFilter{Repository: run.Stack.Repository, Environment: run.Stack.Environment})
+// tellDrift sets one status per environment on the commit that reality was compared with last.
+func (r *Reporter) tellDrift(ctx context.Context, env string) (bool, error) {
+	repo := r.c.Repository.Name
+	looks, err := r.c.Ledger.Runs(ctx, plumbline.RunFilter{
+		Repository: repo, Environment: env, Kinds: []plumbline.Kind{plumbline.KindDrift},
+		States: []plumbline.State{plumbline.StateClean, plumbline.StatePlanned, plumbline.StateDrifted}, Limit: 1,
+	})
+	if err != nil || len(looks) == 0 {
+		return false, err
+	}
+	items, err := r.c.Ledger.DriftItems(ctx, plumbline.DriftFilter{Repository: repo, Environment: env})
 	if err != nil {
 		return false, err
 	}
-	s := plumbline.CommitStatus{Context: "plumbline/" + run.Stack.Environment + "/drift", State: plumbline.ToldSuccess, Description: "No drift.", URL: link(r.c.PublicURL, "drift")}
+	now := r.c.Now()
+	items = slices.DeleteFunc(items, func(it plumbline.DriftItem) bool { return !it.Counts(now) })
+	s := plumbline.CommitStatus{Context: "plumbline/" + env + "/drift", State: plumbline.ToldSuccess, Description: "No drift.", URL: link(r.c.PublicURL, "drift")}
 	if len(items) > 0 {
 		stacks := map[string]bool{}
 		for _, it := range items {
@@ -657,7 +678,7 @@ func (r *Reporter) tellDrift(ctx context.Context, run plumbline.Run) (bool, erro
 		s.State = plumbline.ToldFailure
 		s.Description = fmt.Sprintf("%s changed outside Git in %s.", count(len(items), "resource"), count(len(stacks), "stack"))
 	}
-	return r.statuses(ctx, "drift "+run.Stack.Environment, run.Commit, []plumbline.CommitStatus{s}, nil)
+	return r.statuses(ctx, subjectDrift(env), looks[0].Commit, []plumbline.CommitStatus{s}, nil)
 }
 
 func count(n int, what string) string {

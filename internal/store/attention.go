@@ -14,6 +14,7 @@ func (s *Store) Attention(ctx context.Context) (report, request []string, err er
 	report, err = collect(ctx, s.read, scan, `
 		SELECT DISTINCT repository FROM run WHERE version > reported
 		UNION SELECT DISTINCT repository FROM merge_request WHERE version > reported
+		UNION SELECT DISTINCT repository FROM drift_news WHERE version > reported
 		UNION SELECT DISTINCT repository FROM command WHERE state = 'carried'`)
 	if err != nil {
 		return nil, nil, err

@@ -164,7 +164,7 @@ func TestUpdateRefusesSecondActiveRun(t *testing.T) {
 		if !strings.Contains(err.Error(), "Another run of net") {
 			t.Errorf("error is %v", err)
 		}
-		must[plumbline.Run](t)(s.FinishDrift(ctx, other.ID, later, finish(other.Claim, plumbline.Outcome{}, &plumbline.PlanInfo{}), nil))
+		must[plumbline.Run](t)(s.FinishDrift(ctx, other.ID, later, finish(other.Claim, plumbline.Outcome{}, &plumbline.PlanInfo{}), plumbline.DriftLook{}))
 		if r := must[plumbline.Run](t)(s.Update(ctx, lost.ID, later, adopt)); r.State != plumbline.StateApplying {
 			t.Errorf("the run is %s", r.State)
 		}
@@ -334,7 +334,7 @@ func TestLateWorkerWritesNothing(t *testing.T) {
 		_, err = s.Update(ctx, late.ID, later, finish(late.Claim, plumbline.Outcome{}, changes(digest)))
 		wantErr(t, err, plumbline.ErrLost)
 		found := []plumbline.Difference{{Address: "aws_route.nat", Kind: plumbline.DriftDeleted}}
-		_, err = s.FinishDrift(ctx, late.ID, later, finish(late.Claim, plumbline.Outcome{Differences: found}, changes(digest)), found)
+		_, err = s.FinishDrift(ctx, late.ID, later, finish(late.Claim, plumbline.Outcome{Differences: found}, changes(digest)), plumbline.DriftLook{Found: found})
 		wantErr(t, err, plumbline.ErrLost)
 		if after := snapshot(t, s, now.ID); after != before {
 			t.Errorf("a late worker wrote\n%s\nover\n%s", after, before)
@@ -432,7 +432,7 @@ func TestRuleThatErrsChangesNothing(t *testing.T) {
 		if _, err := s.Update(ctx, id, t0, rule); !errors.Is(err, refusal) {
 			t.Errorf("error is %v, want the rule's own", err)
 		}
-		if _, err := s.FinishDrift(ctx, id, t0, rule, []plumbline.Difference{{Address: "a"}}); !errors.Is(err, refusal) {
+		if _, err := s.FinishDrift(ctx, id, t0, rule, plumbline.DriftLook{Found: []plumbline.Difference{{Address: "a"}}}); !errors.Is(err, refusal) {
 			t.Errorf("error is %v, want the rule's own", err)
 		}
 		if after := snapshot(t, s, id); after != before {

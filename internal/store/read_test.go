@@ -22,7 +22,7 @@ func TestDrift(t *testing.T) {
 			now = now.Add(time.Hour)
 			enqueue(t, s, queued(plumbline.KindDrift, "net", "c1"))
 			r := must[plumbline.Run](t)(s.Claim(ctx, "worker-1", now, lease))
-			return must[plumbline.Run](t)(s.FinishDrift(ctx, r.ID, now, finish(r.Claim, plumbline.Outcome{Differences: found}, &plumbline.PlanInfo{}), found))
+			return must[plumbline.Run](t)(s.FinishDrift(ctx, r.ID, now, finish(r.Claim, plumbline.Outcome{Differences: found}, &plumbline.PlanInfo{}), plumbline.DriftLook{Found: found}))
 		}
 		want := func(step string, r plumbline.Run, news bool, open int) {
 			t.Helper()
@@ -41,7 +41,7 @@ func TestDrift(t *testing.T) {
 
 		enqueue(t, s, queued(plumbline.KindDrift, "net", "c1"))
 		r := must[plumbline.Run](t)(s.Claim(ctx, "worker-1", now, lease))
-		r = must[plumbline.Run](t)(s.FinishDrift(ctx, r.ID, now, finish(r.Claim, plumbline.Outcome{Failure: &plumbline.Failure{Kind: plumbline.FailPlan, Text: "no"}}, nil), nil))
+		r = must[plumbline.Run](t)(s.FinishDrift(ctx, r.ID, now, finish(r.Claim, plumbline.Outcome{Failure: &plumbline.Failure{Kind: plumbline.FailPlan, Text: "no"}}, nil), plumbline.DriftLook{}))
 		want("a check that failed", r, false, 2)
 
 		want("one is gone", check(route), true, 1)

@@ -22,15 +22,18 @@ func (s *Store) Update(ctx context.Context, id plumbline.RunID, now time.Time, r
 // FinishDrift is Update for the end of a drift check: it reconciles the open drift items of the stack with what was found, nothing
 // included, and sets the run's DriftNews. A check that the rule does not bring to a result says nothing about drift, and leaves the
 // items alone.
-func (s *Store) FinishDrift(ctx context.Context, id plumbline.RunID, now time.Time, rule plumbline.Rule, found []plumbline.Difference) (plumbline.Run, error) {
+//
+// Of look, the differences found, the rules of the environment's configuration and the causes count; the rest is looked up.
+func (s *Store) FinishDrift(ctx context.Context, id plumbline.RunID, now time.Time, rule plumbline.Rule, look plumbline.DriftLook) (plumbline.Run, error) {
 	return s.update(ctx, id, now, rule, func(t *tx, r *plumbline.Run, now time.Time) (func(*plumbline.StackStatus), error) {
 		switch r.State {
 		case plumbline.StateClean, plumbline.StateDrifted, plumbline.StatePlanned:
 		default:
 			return nil, nil
 		}
-		open, err := t.reconcile(ctx, r, found, now)
-		return func(st *plumbline.StackStatus) { st.Drifted = open }, err
+		counting, err := t.reconcile(ctx, r, look, now)
+		r.Weigh(counting, now)
+		return func(st *plumbline.StackStatus) { st.Drifted = counting }, err
 	})
 }
 

@@ -138,8 +138,13 @@ func (w *Worker) settle(ctx context.Context, run plumbline.Run, job plumbline.Jo
 	}
 	rule := w.underRules(run, finish(run, out, kept.info, kept.errored, w.c.Lease))
 	if run.Kind == plumbline.KindDrift && out.Plan != nil && out.Failure == nil {
+		look := plumbline.DriftLook{Found: out.Differences}
+		if w.c.Rules != nil {
+			env, _, _ := w.c.Rules(run.Stack)
+			look.Rules = env.Drift.Ignore
+		}
 		err = w.insist(ctx, log, never, func(ctx context.Context) (err error) {
-			done, err = w.c.Queue.FinishDrift(ctx, run.ID, w.c.Now(), rule, out.Differences)
+			done, err = w.c.Queue.FinishDrift(ctx, run.ID, w.c.Now(), rule, look)
 			return err
 		})
 		return done, err

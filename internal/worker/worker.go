@@ -20,7 +20,7 @@ type Queue interface {
 	Renew(ctx context.Context, id plumbline.RunID, c plumbline.Claim, now time.Time, lease time.Duration) (plumbline.Wish, error)
 	Run(ctx context.Context, id plumbline.RunID) (plumbline.Run, error)
 	Update(ctx context.Context, id plumbline.RunID, now time.Time, rule plumbline.Rule) (plumbline.Run, error)
-	FinishDrift(ctx context.Context, id plumbline.RunID, now time.Time, rule plumbline.Rule, found []plumbline.Difference) (plumbline.Run, error)
+	FinishDrift(ctx context.Context, id plumbline.RunID, now time.Time, rule plumbline.Rule, look plumbline.DriftLook) (plumbline.Run, error)
 	AppendLog(ctx context.Context, run plumbline.RunID, attempt int, phase plumbline.Phase, seq int, blob plumbline.Blob) error
 	LogChunks(ctx context.Context, run plumbline.RunID, attempt int, phase plumbline.Phase) ([]plumbline.Blob, error)
 	Subscribe() (changed <-chan struct{}, cancel func())
