@@ -223,6 +223,7 @@ PLUMBLINE_DIGEST_KEY, if set, is the key by which the digest covers sensitive va
 			if in := slices.DeleteFunc(append([]string{since}, args...), func(s string) bool { return s != "-" }); len(in) > 1 {
 				return usageError(errors.New("standard input can be read once"))
 			}
+			forgetStart()
 			// It lives for a second, on whatever machine runs somebody's CI: a tenth more time for a tenth less memory.
 			defer debug.SetGCPercent(debug.SetGCPercent(60))
 			r := newPlanReader(o, &engine, &f)
