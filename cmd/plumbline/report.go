@@ -21,6 +21,7 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 	jsonv1 "github.com/go-json-experiment/json/v1"
 	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/plumbline/plumbline/internal/diff"
 	"github.com/plumbline/plumbline/internal/plumbline"
@@ -120,15 +121,21 @@ func (f *formats) print(o *options, plans []named) error {
 		}
 		list = append(list, p.NamedPlan)
 	}
-	if f.html != "" {
-		if err := writePage(f.html, list); err != nil {
-			return err
-		}
-	}
 	limit, err := f.bytes()
 	if err != nil {
 		return err
 	}
+	// Both only read the plans, and big ones take as long for the one as for the other.
+	var g errgroup.Group
+	if f.html != "" {
+		g.Go(func() error { return writePage(f.html, list) })
+	}
+	g.Go(func() error { return f.say(o, plans, list, limit) })
+	return g.Wait()
+}
+
+// say prints the plans.
+func (f *formats) say(o *options, plans []named, list []report.NamedPlan, limit int) error {
 	switch {
 	case o.JSON:
 		return newReportJSON(plans).write(o.Out)
