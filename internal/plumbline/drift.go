@@ -466,6 +466,18 @@ func (l DriftLook) cause(d Difference) Cause {
 	return c
 }
 
+// ProviderCauses are the causes that differences of providers have whose version is another than it was when the stack was last in sync.
+func ProviderCauses(was, is map[string]string) map[string]Cause {
+	out := map[string]Cause{}
+	for source, version := range is {
+		if old := was[source]; old != "" && old != version {
+			text := fmt.Sprintf("provider %s %s → %s", source[strings.LastIndex(source, "/")+1:], old, version)
+			out[source] = Cause{Key: source + " " + old + " " + version, Text: text}
+		}
+	}
+	return out
+}
+
 // index is the place of an element in a list, or a key of a map, which differ from stack to stack.
 var index = regexp.MustCompile(`\[[^\]]*\]`)
 

@@ -295,9 +295,14 @@ func TestCausesAreSharedAcrossStacks(t *testing.T) {
 	if l.cause(a) != l.cause(b) || l.cause(a).Text != "rule[].port of aws_x changed outside" {
 		t.Errorf("%+v, %+v", l.cause(a), l.cause(b))
 	}
-	l.Causes = map[string]Cause{"registry.terraform.io/hashicorp/aws": {Key: "aws 6.2", Text: "provider aws 6.1.0 → 6.2.0"}}
-	a.Provider = "registry.terraform.io/hashicorp/aws"
-	if got := l.cause(a).Key; got != "aws 6.2" {
-		t.Error(got)
+	const aws, random = "registry.terraform.io/hashicorp/aws", "registry.terraform.io/hashicorp/random"
+	l.Causes = ProviderCauses(map[string]string{aws: "6.1.0", random: "3.7.1"}, map[string]string{aws: "6.2.0", random: "3.7.1", "registry.terraform.io/hashicorp/tls": "4.0.6"})
+	a.Provider = aws
+	if got := l.cause(a).Text; got != "provider aws 6.1.0 → 6.2.0" || len(l.Causes) != 1 {
+		t.Errorf("%q of %v", got, l.Causes)
+	}
+	gone := Difference{Address: "aws_x.a", Type: "aws_x", Provider: aws, Kind: DriftDeleted}
+	if got := l.cause(gone).Text; got != "aws_x deleted outside" {
+		t.Errorf("no provider deletes anything: %q", got)
 	}
 }

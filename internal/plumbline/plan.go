@@ -8,11 +8,12 @@ import (
 // Plan is what Terraform says it would do to one stack. Nothing sensitive is in it: values that the plan marks as
 // sensitive are Masked before a Plan exists.
 type Plan struct {
-	Digest    string // hex SHA-256 of the canonical change set
-	Config    string // keyed hash of what decides what an apply does and is no change: providers' settings, provisioners, variables, the engine's version; "": not known
-	Keyed     bool   // the digest covers sensitive values: it compares only with digests made with the same key
-	Engine    string // "terraform" or "tofu"
-	Version   string // the engine's
+	Digest    string            // hex SHA-256 of the canonical change set
+	Config    string            // keyed hash of what decides what an apply does and is no change: providers' settings, provisioners, variables, the engine's version; "": not known
+	Keyed     bool              // the digest covers sensitive values: it compares only with digests made with the same key
+	Engine    string            // "terraform" or "tofu"
+	Version   string            // the engine's
+	Providers map[string]string `json:",omitempty"` // versions by source address, as they are locked
 	Summary   Summary
 	Changes   []Change       // managed resources that are not no-ops, and actions that are invoked, sorted by address
 	Outputs   []OutputChange // Summary.Output counts them all; of very many, not all are kept
@@ -198,18 +199,19 @@ func (s Summary) String() string {
 
 // PlanInfo is what a run keeps of its plan; the Plan itself lies sealed among the artifacts.
 type PlanInfo struct {
-	Digest  string
-	Config  string `json:",omitempty"` // as in Plan
-	Engine  string
-	Version string
-	Summary Summary
-	Changes bool
-	NoState bool
-	Destroy []Named // the first of what is destroyed or replaced
-	File    Blob    // the saved plan
-	Masks   Blob    // what the log of its apply has to mask: the values that it marks as sensitive
-	Doc     Blob    // the Plan as JSON
-	Lock    Blob    // the dependency lock file that the plan was made with
+	Digest    string
+	Config    string `json:",omitempty"` // as in Plan
+	Engine    string
+	Version   string
+	Providers map[string]string `json:",omitempty"` // as in Plan
+	Summary   Summary
+	Changes   bool
+	NoState   bool
+	Destroy   []Named // the first of what is destroyed or replaced
+	File      Blob    // the saved plan
+	Masks     Blob    // what the log of its apply has to mask: the values that it marks as sensitive
+	Doc       Blob    // the Plan as JSON
+	Lock      Blob    // the dependency lock file that the plan was made with
 }
 
 // Named is a resource that is destroyed or replaced, with the attributes that force it.
@@ -231,7 +233,7 @@ const namedLimit = 50
 
 // Info is what a run keeps of the plan.
 func (p Plan) Info() PlanInfo {
-	info := PlanInfo{Digest: p.Digest, Config: p.Config, Engine: p.Engine, Version: p.Version, Summary: p.Summary, Changes: p.HasChanges(), NoState: p.NoState}
+	info := PlanInfo{Digest: p.Digest, Config: p.Config, Engine: p.Engine, Version: p.Version, Providers: p.Providers, Summary: p.Summary, Changes: p.HasChanges(), NoState: p.NoState}
 	for _, c := range p.Changes {
 		if c.Action.Destroys() && len(info.Destroy) < namedLimit {
 			why := c.Reason

@@ -206,9 +206,10 @@ type StackStatus struct {
 	LastRun      RunID
 	LastKind     Kind
 	LastState    State
-	Drifted      int       // drift items that count
-	Applied      time.Time `json:",omitzero"` // when it was applied last
-	AppliedBy    RunID     `json:",omitempty"`
+	Drifted      int               // drift items that count
+	Applied      time.Time         `json:",omitzero"` // when it was applied last
+	AppliedBy    RunID             `json:",omitempty"`
+	Providers    map[string]string `json:",omitempty"` // versions with which Commit was confirmed
 }
 
 // After is the status once a run has come to a state that says something about the stack.
@@ -225,6 +226,9 @@ func (s StackStatus) After(r Run) StackStatus {
 			s.Applied, s.AppliedBy = r.Finished, r.ID
 		}
 		s.Commit, s.Checked, s.NeverApplied, s.Unsettled = r.Commit, true, false, false
+		if r.Plan != nil && r.Plan.Providers != nil {
+			s.Providers = r.Plan.Providers
+		}
 		if r.Kind == KindDestroy {
 			s.Commit, s.NeverApplied = "", true
 		}

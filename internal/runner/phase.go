@@ -174,6 +174,9 @@ func (c *child) planOnce(ctx context.Context, dir *terraform.Dir, o terraform.Pl
 		return p, nil, c.policyFailed(ctx, say.err)
 	}
 	p.Engine = c.Binary.Name
+	if p.Providers, err = terraform.Locked(c.module); err != nil {
+		return p, nil, err
+	}
 	if p.Version == "" {
 		p.Version = c.Binary.Version
 	}

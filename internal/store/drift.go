@@ -26,6 +26,9 @@ func (t *tx) reconcile(ctx context.Context, r *plumbline.Run, look plumbline.Dri
 		return 0, err
 	}
 	look.Applied, look.AppliedBy = st.Applied, st.AppliedBy
+	if r.Plan != nil {
+		look.Causes = plumbline.ProviderCauses(st.Providers, r.Plan.Providers)
+	}
 	known, err := collect(ctx, t, scanDrift, `
 		SELECT id, doc FROM drift
 		WHERE repository = $1 AND environment = $2 AND stack = $3 AND resolved IS NULL ORDER BY id`+t.dialect.forUpdate,

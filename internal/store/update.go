@@ -23,7 +23,7 @@ func (s *Store) Update(ctx context.Context, id plumbline.RunID, now time.Time, r
 // included, and sets the run's DriftNews. A check that the rule does not bring to a result says nothing about drift, and leaves the
 // items alone.
 //
-// Of look, the differences found, the rules of the environment's configuration and the causes count; the rest is looked up.
+// Of look, the differences found and the rules of the environment's configuration count; the rest is looked up.
 func (s *Store) FinishDrift(ctx context.Context, id plumbline.RunID, now time.Time, rule plumbline.Rule, look plumbline.DriftLook) (plumbline.Run, error) {
 	return s.update(ctx, id, now, rule, func(t *tx, r *plumbline.Run, now time.Time) (func(*plumbline.StackStatus), error) {
 		switch r.State {
