@@ -36,7 +36,7 @@ type Client interface {
 	// SetStatus puts a line beside a commit. Context and description are shortened to what the forge takes. Saying what
 	// the newest status of the context says already changes nothing.
 	SetStatus(ctx context.Context, commit string, s plumbline.CommitStatus) error
-	// NoteLimit is the longest note in bytes.
+	// NoteLimit is the longest note in bytes, and the longest text of an issue.
 	NoteLimit() int
 }
 
@@ -51,15 +51,6 @@ type Commenter interface {
 type Reactor interface {
 	// React makes r the one reaction of ours to a comment. Doing it again changes nothing.
 	React(ctx context.Context, mr plumbline.MergeRequest, comment string, r plumbline.Reaction) error
-}
-
-// Issuer is a forge with issues.
-type Issuer interface {
-	// UpsertIssue makes title and body those of the one open issue of ours that carries marker, which body contains, and returns its page.
-	// Where there is none, one is opened; where there are several, the oldest stays and the others are closed.
-	UpsertIssue(ctx context.Context, marker, title, body string, labels []string) (url string, err error)
-	// CloseIssue closes those that UpsertIssue would find. That there is none is no error.
-	CloseIssue(ctx context.Context, marker string) error
 }
 
 // Proposal is a merge request to be opened. Its branches exist.

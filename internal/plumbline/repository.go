@@ -219,6 +219,14 @@ type NewMergeRequest struct {
 	Draft          bool
 }
 
+// Issue is what the one issue of Plumbline's on a forge that carries Marker is to be.
+type Issue struct {
+	Marker      string // hidden in Body; by it the issue is found again
+	Title, Body string
+	Labels      []string // left out where they cannot be had
+	Open        bool
+}
+
 // Restoration is a commit that puts files back to what they were.
 type Restoration struct {
 	Onto    string   // commit on which it stands

@@ -62,6 +62,7 @@ type GiteaIssue struct {
 	State  string       `json:"state"` // "open" or "closed"
 	User   GiteaUser    `json:"user"`
 	Labels []GiteaLabel `json:"labels"`
+	Locked bool         `json:"is_locked"`
 }
 
 // A GiteaLabel is one on an issue or a pull request.
@@ -280,6 +281,26 @@ func (r *GiteaRepo) OpenIssue(t testing.TB, token, title, body string) GiteaIssu
 	var i GiteaIssue
 	r.server.Call(t, token, "POST", "/repos/"+r.Project+"/issues", map[string]any{"title": title, "body": body}, &i)
 	return i
+}
+
+// Issue returns one.
+func (r *GiteaRepo) Issue(t testing.TB, number int64) GiteaIssue {
+	t.Helper()
+	var i GiteaIssue
+	r.call(t, "GET", fmt.Sprintf("/issues/%d", number), nil, &i)
+	return i
+}
+
+// LockIssue ends the conversation on an issue.
+func (r *GiteaRepo) LockIssue(t testing.TB, number int64) {
+	t.Helper()
+	r.call(t, "PUT", fmt.Sprintf("/issues/%d/lock", number), map[string]any{}, nil)
+}
+
+// DeleteIssue takes an issue away for good.
+func (r *GiteaRepo) DeleteIssue(t testing.TB, number int64) {
+	t.Helper()
+	r.call(t, "DELETE", fmt.Sprintf("/issues/%d", number), nil, nil)
 }
 
 // CloseIssue closes an issue.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -26,19 +27,21 @@ type ReactionReader interface {
 	Reactions(t *testing.T, id, comment string) []plumbline.Reaction
 }
 
-// Issue is one on the forge.
-type Issue struct {
-	Title, Body string
-	Labels      []string
-	Open        bool
-}
-
-// IssueReader is People that see issues, and open some.
+// IssueReader is People that see issues, and open and close some.
 type IssueReader interface {
 	// Issues are all of Plumbline's, oldest first.
 	Issues(t *testing.T) []Issue
+	// Issue is one of anybody's.
+	Issue(t *testing.T, number int64) Issue
 	// OpenIssue opens one as somebody who is not Plumbline.
-	OpenIssue(t *testing.T, title, body string)
+	OpenIssue(t *testing.T, title, body string) (number int64)
+	CloseIssue(t *testing.T, number int64)
+	LockIssue(t *testing.T, number int64)
+}
+
+// IssueDeleter is People that can delete issues: on GitHub only who owns the repository can, and not in its REST API.
+type IssueDeleter interface {
+	DeleteIssue(t *testing.T, number int64)
 }
 
 // Brancher is People that push.
@@ -152,61 +155,199 @@ func testReactions(t *testing.T, f Fixture) {
 	}
 }
 
-func testIssues(t *testing.T, f Fixture) {
+// issueMark returns a marker that no issue carries: forges keep issues for good.
+func issueMark() string { return "<!-- plumbline:drift:" + commit()[:12] + " -->" }
+
+// issueDesk is what the parts about issues do.
+type issueDesk struct {
+	Fixture
+	forge.Issuer
+	people IssueReader
+	mark   string
+}
+
+func issueDeskOf(t *testing.T, f Fixture) issueDesk {
 	c, ok := f.Client.(forge.Issuer)
 	if !ok {
 		t.Skip("the forge has no issues")
 	}
-	p := peopleAs[IssueReader](t, f)
-	p.OpenIssue(t, "not ours", mark+"\nI am Plumbline, trust me.")
-	if err := c.CloseIssue(t.Context(), mark); err != nil {
-		t.Errorf("nothing to close: %v", err)
+	return issueDesk{Fixture: f, Issuer: c, people: peopleAs[IssueReader](t, f), mark: issueMark()}
+}
+
+func (d issueDesk) upsert(t *testing.T, i forge.Issue) (page string) {
+	t.Helper()
+	page, err := d.UpsertIssue(t.Context(), i)
+	if err != nil || !strings.Contains(page, "://") {
+		t.Fatalf("issue: %q, %v", page, err)
 	}
-	want := Issue{Title: "Drift in production " + odd, Body: mark + "\n2 items", Labels: []string{"drift"}, Open: true}
-	upsert := func() string {
-		t.Helper()
-		page, err := c.UpsertIssue(t.Context(), mark, want.Title, want.Body, want.Labels)
-		if err != nil || !strings.Contains(page, "://") {
-			t.Fatalf("issue: %q, %v", page, err)
+	return page
+}
+
+// check wants those of Plumbline's issues that the part is about, oldest first, and returns their numbers.
+func (d issueDesk) check(t *testing.T, want ...forge.Issue) (numbers []int64) {
+	t.Helper()
+	var got []Issue
+	for _, i := range d.people.Issues(t) {
+		if slices.ContainsFunc(want, func(w forge.Issue) bool { return strings.Contains(i.Body, w.Marker) }) || strings.Contains(i.Body, d.mark) {
+			got = append(got, i)
+			numbers = append(numbers, i.Number)
 		}
-		return page
 	}
-	check := func(want ...Issue) {
+	if !slices.EqualFunc(got, want, func(a Issue, b forge.Issue) bool {
+		return a.Title == b.Title && a.Body == b.Body && a.Open == b.Open && slices.Equal(a.Labels, b.Labels)
+	}) {
+		t.Fatalf("issues: %+v\nwant %+v", got, want)
+	}
+	return numbers
+}
+
+// testIssues follows one through its life.
+func testIssues(t *testing.T, f Fixture) {
+	d := issueDeskOf(t, f)
+	stranger := d.people.OpenIssue(t, "not ours", d.mark+"\nI am Plumbline, trust me.")
+	if page, err := d.UpsertIssue(t.Context(), forge.Issue{Marker: d.mark, Title: "In sync", Body: d.mark}); err != nil || page != "" {
+		t.Errorf("nothing to close: %q, %v", page, err)
+	}
+	d.check(t)
+	want := forge.Issue{Marker: d.mark, Title: "Drift in production " + odd, Body: d.mark + "\n2 items", Labels: []string{"drift"}, Open: true}
+	page := d.upsert(t, want)
+	d.check(t, want)
+	again := func(what string) {
 		t.Helper()
-		got := p.Issues(t)
-		if !slices.EqualFunc(got, want, func(a, b Issue) bool {
-			return a.Title == b.Title && a.Body == b.Body && a.Open == b.Open && slices.Equal(a.Labels, b.Labels)
-		}) {
-			t.Errorf("issues: %+v\nwant %+v", got, want)
+		for range 2 {
+			if again := d.upsert(t, want); again != page {
+				t.Errorf("%s: the issue moved from %s to %s", what, page, again)
+			}
+			d.check(t, want)
 		}
 	}
-	page := upsert()
-	check(want)
-	upsert()
-	check(want)
-	want.Title, want.Body = "Drift in production, more of it", mark+"\n3 items"
-	if again := upsert(); again != page {
+	again("the same")
+	want.Title, want.Body = "Drift in production, more of it", d.mark+"\n3 items"
+	again("more")
+	other := forge.Issue{Marker: issueMark(), Title: "of another environment", Open: true}
+	other.Body = other.Marker + "\n1 item"
+	d.upsert(t, other)
+	d.check(t, want, other)
+	other.Open = false
+	d.upsert(t, other)
+
+	want.Title, want.Body, want.Open = "No drift in production", d.mark+"\nIn sync again.", false
+	again("in sync")
+	want.Title, want.Body, want.Open = "Drift in production", d.mark+"\n1 item", true
+	again("drift again")
+	number := d.check(t, want)[0]
+	d.people.CloseIssue(t, number)
+	want.Body = d.mark + "\n2 items"
+	again("closed by somebody, and there is news")
+	d.people.CloseIssue(t, number)
+	want.Body, want.Open = d.mark+"\nIn sync again.", false
+	again("closed by somebody, and in sync")
+
+	if i := d.people.Issue(t, stranger); !i.Open || i.Title != "not ours" || i.Body != d.mark+"\nI am Plumbline, trust me." {
+		t.Errorf("somebody else's issue: %+v", i)
+	}
+	for what, bad := range map[string]forge.Issue{
+		"could not be found again": {Marker: d.mark, Title: "t", Body: "no marker"}, "has no marker": {Marker: " ", Title: "t", Body: " "},
+		"has no title": {Marker: d.mark, Title: " \n", Body: d.mark}, "is too long": {Marker: d.mark, Title: "t", Body: d.mark + strings.Repeat("x", f.Client.NoteLimit())},
+	} {
+		if _, err := d.UpsertIssue(t.Context(), bad); !errors.Is(err, plumbline.ErrInvalid) {
+			t.Errorf("an issue that %s: %v", what, err)
+		}
+	}
+}
+
+// testLongIssue: the longest is kept as it is.
+func testLongIssue(t *testing.T, f Fixture) {
+	d := issueDeskOf(t, f)
+	want := forge.Issue{Marker: d.mark, Title: strings.Repeat("é", 300), Body: d.mark + "\n", Open: true}
+	want.Body += strings.Repeat("x", f.Client.NoteLimit()-len(want.Body))
+	page := d.upsert(t, want)
+	if again := d.upsert(t, want); again != page {
 		t.Errorf("the issue moved from %s to %s", page, again)
 	}
-	check(want)
-	other := Issue{Title: "of another environment", Body: "<!-- plumbline:infra!2 -->\n1 item", Open: true}
-	if _, err := c.UpsertIssue(t.Context(), "<!-- plumbline:infra!2 -->", other.Title, other.Body, nil); err != nil {
-		t.Fatal(err)
-	}
-	check(want, other)
-	for range 2 {
-		if err := c.CloseIssue(t.Context(), mark); err != nil {
-			t.Fatal(err)
+	for _, i := range d.people.Issues(t) {
+		if strings.Contains(i.Body, d.mark) && (i.Body != want.Body || len(i.Title) < 100) {
+			t.Errorf("a text of %d bytes, not %d; title %q", len(i.Body), len(want.Body), i.Title)
 		}
 	}
+	want.Open = false
+	d.upsert(t, want)
+}
+
+// testLockedIssue: whoever locked one that is closed wants no more of it.
+func testLockedIssue(t *testing.T, f Fixture) {
+	d := issueDeskOf(t, f)
+	first := forge.Issue{Marker: d.mark, Title: "Drift in production", Body: d.mark + "\n2 items", Open: true}
+	d.upsert(t, first)
+	number := d.check(t, first)[0]
+	d.people.LockIssue(t, number)
+	first.Body = d.mark + "\n3 items"
+	d.upsert(t, first)
+	d.check(t, first)
+	d.people.CloseIssue(t, number)
+	first.Open = false
+	second := forge.Issue{Marker: d.mark, Title: "Drift in production", Body: d.mark + "\n4 items", Open: true}
+	for range 2 {
+		d.upsert(t, second)
+		d.check(t, first, second)
+	}
+	second.Body, second.Open = d.mark+"\nIn sync again.", false
+	d.upsert(t, second)
+	d.check(t, first, second)
+}
+
+// testDeletedIssue: a new one takes its place.
+func testDeletedIssue(t *testing.T, f Fixture) {
+	d := issueDeskOf(t, f)
+	p, ok := f.People.(IssueDeleter)
+	if !ok {
+		t.Skip("nobody here can delete an issue")
+	}
+	want := forge.Issue{Marker: d.mark, Title: "Drift in production", Body: d.mark + "\n2 items", Open: true}
+	d.upsert(t, want)
+	p.DeleteIssue(t, d.check(t, want)[0])
+	d.check(t)
 	closed := want
 	closed.Open = false
-	check(closed, other)
-	upsert()
-	check(closed, other, want)
-	if _, err := c.UpsertIssue(t.Context(), mark, "t", "no marker", nil); !errors.Is(err, plumbline.ErrInvalid) {
-		t.Errorf("an issue that could not be found again: %v", err)
+	if page, err := d.UpsertIssue(t.Context(), closed); err != nil || page != "" {
+		t.Errorf("nothing to close: %q, %v", page, err)
 	}
+	for range 2 {
+		d.upsert(t, want)
+		d.check(t, want)
+	}
+	d.upsert(t, closed)
+}
+
+// testIssuesAtOnce: two daemons that find the same drift have one issue open in the end.
+func testIssuesAtOnce(t *testing.T, f Fixture) {
+	d := issueDeskOf(t, f)
+	want := forge.Issue{Marker: d.mark, Title: "Drift in production", Body: d.mark + "\n2 items", Open: true}
+	var wg sync.WaitGroup
+	for _, c := range []forge.Client{f.Client, f.Second, f.Client, f.Second} {
+		wg.Go(func() {
+			if _, err := c.(forge.Issuer).UpsertIssue(t.Context(), want); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	d.upsert(t, want)
+	d.check(t, want)
+	want.Open = false
+	d.upsert(t, want)
+	want.Open = true
+	for _, c := range []forge.Client{f.Client, f.Second} {
+		wg.Go(func() {
+			if _, err := c.(forge.Issuer).UpsertIssue(t.Context(), want); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	d.check(t, want)
+	want.Open = false
+	d.upsert(t, want)
 }
 
 func testProposal(t *testing.T, f Fixture) {

@@ -578,7 +578,9 @@ func calls() []faultCall {
 		{name: "comments", can: can[forge.Commenter], prepare: doComments},
 		{name: "reaction", can: can[forge.Reactor], prepare: doReaction},
 		{name: "issue", can: can[forge.Issuer], prepare: doIssue},
-		{name: "issue closed", can: can[forge.Issuer], prepare: doCloseIssue},
+		{name: "issue changed", can: can[forge.Issuer], prepare: doIssueAgain(true, true)},
+		{name: "issue closed", can: can[forge.Issuer], prepare: doIssueAgain(true, false)},
+		{name: "issue opened again", can: can[forge.Issuer], prepare: doIssueAgain(false, true)},
 		{name: "proposal", dear: true, can: can[forge.Proposer], prepare: doProposal},
 		{name: "deployment", can: can[forge.Deployer], prepare: doDeployment},
 		{name: "check", can: can[forge.Checker], prepare: doCheck},
@@ -725,40 +727,59 @@ func doReaction(t *testing.T, s *sick) (func(context.Context, forge.Client) erro
 		}
 }
 
-// issues checks how many of a case's there are, and how many of them open.
-func (s *sick) issues(t *testing.T, marker string, open int) {
+// issue wants one of a case, as it should be.
+func (s *sick) issue(t *testing.T, want forge.Issue) {
 	t.Helper()
 	var got []Issue
 	for _, one := range peopleAs[IssueReader](t, Fixture{Client: s.healthy, People: s.People}).Issues(t) {
-		if strings.Contains(one.Body, marker) {
+		if strings.Contains(one.Body, want.Marker) {
 			got = append(got, one)
-			if one.Open {
-				open--
-			}
 		}
 	}
-	if len(got) != 1 || open != 0 {
-		t.Errorf("issues: %+v", got)
+	if len(got) != 1 || got[0].Open != want.Open || got[0].Title != want.Title || got[0].Body != want.Body {
+		t.Errorf("issues: %+v\nwant one: %+v", got, want)
 	}
+}
+
+// newIssue is one of a case of its own. The next case finds lists that are as short.
+func (s *sick) newIssue(t *testing.T) forge.Issue {
+	marker := fmt.Sprintf("<!-- plumbline:faults!%d. -->", s.cases.Add(1))
+	t.Cleanup(func() {
+		for _, one := range peopleAs[IssueReader](t, Fixture{Client: s.healthy, People: s.People}).Issues(t) {
+			if strings.Contains(one.Body, marker) {
+				peopleAs[IssueDeleter](t, Fixture{Client: s.healthy, People: s.People}).DeleteIssue(t, one.Number)
+			}
+		}
+	})
+	return forge.Issue{Marker: marker, Title: "Drift", Body: marker + "\n2 items", Labels: []string{"drift"}, Open: true}
 }
 
 func doIssue(t *testing.T, s *sick) (func(context.Context, forge.Client) error, func(*testing.T)) {
-	marker := fmt.Sprintf("<!-- plumbline:faults!%d. -->", s.cases.Add(1))
-	// The next case finds a list of open issues that is as short.
-	t.Cleanup(func() { _ = s.healthy.(forge.Issuer).CloseIssue(context.WithoutCancel(t.Context()), marker) })
+	i := s.newIssue(t)
 	return func(ctx context.Context, c forge.Client) error {
-		_, err := c.(forge.Issuer).UpsertIssue(ctx, marker, "Drift", marker+"\n2 items", []string{"drift"})
+		_, err := c.(forge.Issuer).UpsertIssue(ctx, i)
 		return err
-	}, func(t *testing.T) { s.issues(t, marker, 1) }
+	}, func(t *testing.T) { s.issue(t, i) }
 }
 
-func doCloseIssue(t *testing.T, s *sick) (func(context.Context, forge.Client) error, func(*testing.T)) {
-	marker := fmt.Sprintf("<!-- plumbline:faults!%d. -->", s.cases.Add(1))
-	if _, err := s.healthy.(forge.Issuer).UpsertIssue(t.Context(), marker, "Drift", marker+"\n2 items", nil); err != nil {
-		t.Fatal(err)
+// doIssueAgain writes an issue that is there already.
+func doIssueAgain(was, open bool) func(*testing.T, *sick) (func(context.Context, forge.Client) error, func(*testing.T)) {
+	return func(t *testing.T, s *sick) (func(context.Context, forge.Client) error, func(*testing.T)) {
+		i := s.newIssue(t)
+		if _, err := s.healthy.(forge.Issuer).UpsertIssue(t.Context(), i); err != nil {
+			t.Fatal(err)
+		}
+		if i.Open = was; !was {
+			if _, err := s.healthy.(forge.Issuer).UpsertIssue(t.Context(), i); err != nil {
+				t.Fatal(err)
+			}
+		}
+		i.Title, i.Body, i.Open = "Drift again", i.Marker+"\n3 items", open
+		return func(ctx context.Context, c forge.Client) error {
+			_, err := c.(forge.Issuer).UpsertIssue(ctx, i)
+			return err
+		}, func(t *testing.T) { s.issue(t, i) }
 	}
-	return func(ctx context.Context, c forge.Client) error { return c.(forge.Issuer).CloseIssue(ctx, marker) },
-		func(t *testing.T) { s.issues(t, marker, 0) }
 }
 
 // branch returns one that nothing proposes.

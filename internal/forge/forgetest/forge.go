@@ -37,8 +37,10 @@ type Forge struct {
 	comments int // that were ever written
 	deployed []forge.Deployment
 	checks   map[string]map[string]forge.Check // by commit and name
+	issues   []Issue                           // the first has number 1
 	requests map[string]int
 	fault    func(ctx context.Context, method string) error
+	lose     func(method string) error
 	branches map[string]string
 }
 

@@ -56,6 +56,33 @@ func (p people) Deployments(_ *testing.T, environment string) []forge.Deployment
 	return p.f.Deployments(environment)
 }
 
+func (p people) Issues(*testing.T) (out []Issue) {
+	for _, i := range p.f.Issues() {
+		if i.Author == "plumbline" {
+			out = append(out, i)
+		}
+	}
+	return out
+}
+
+func (p people) Issue(_ *testing.T, number int64) Issue { return p.f.Issues()[number-1] }
+
+func (p people) OpenIssue(_ *testing.T, title, body string) int64 {
+	return p.f.OpenIssue("somebody", title, body)
+}
+
+func (p people) CloseIssue(_ *testing.T, number int64) {
+	p.f.EditIssue(number, func(i *Issue) { i.Open = false })
+}
+
+func (p people) LockIssue(_ *testing.T, number int64) {
+	p.f.EditIssue(number, func(i *Issue) { i.Locked = true })
+}
+
+func (p people) DeleteIssue(_ *testing.T, number int64) {
+	p.f.EditIssue(number, func(i *Issue) { i.Deleted = true })
+}
+
 func (p people) Branch(_ *testing.T, name, _ string) { p.f.Branch(name, commit()) }
 
 func (p people) Head(_ *testing.T, id string) string { return p.f.MR(id).Head }

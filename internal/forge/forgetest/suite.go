@@ -82,6 +82,10 @@ func Suite(t *testing.T, open func(t *testing.T) Fixture) {
 		{"comments", testComments},
 		{"reactions", testReactions},
 		{"issues", testIssues},
+		{"long issue", testLongIssue},
+		{"locked issue", testLockedIssue},
+		{"deleted issue", testDeletedIssue},
+		{"issues at once", testIssuesAtOnce},
 		{"opened merge request", testProposal},
 		{"deployments", testDeployments},
 	} {

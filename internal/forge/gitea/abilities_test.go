@@ -138,33 +138,37 @@ func TestIssues(t *testing.T) {
 	issue := func(number, user int, more string) string {
 		return fmt.Sprintf(`{"number":%d,"title":"old","body":"m","state":"open","html_url":"https://gitea.example.com/i/%d","user":{"id":%d}%s}`, number, number, user, more)
 	}
+	wanted := forge.Issue{Marker: "m", Title: "new", Body: "m new", Open: true}
 	t.Run("which is ours", func(t *testing.T) {
 		s := &script{answers: map[string]string{
 			"GET /issues": "[" + strings.Join([]string{
 				issue(9, 1, ""), issue(2, 2, ""), issue(3, 1, `,"pull_request":{}`), issue(4, 1, `,"state":"closed"`), issue(5, 1, `,"body":"another"`), issue(6, 1, ""), issue(1, 1, `,"user":null`),
 			}, ",") + "]",
-			"PATCH /issues/6": "{}", "PATCH /issues/9": "{}",
+			"PATCH /issues/6": issue(6, 1, ""), "PATCH /issues/9": issue(9, 1, ""),
 		}}
-		page, err := s.client(t).UpsertIssue(t.Context(), "m", "new", "m new", nil)
+		page, err := s.client(t).UpsertIssue(t.Context(), wanted)
 		if err != nil || page != "https://gitea.example.com/i/6" {
 			t.Errorf("%q, %v", page, err)
 		}
-		if len(s.sent) != 2 || !strings.HasPrefix(s.sent[0], `PATCH /issues/9 {"title":"",`) || !strings.Contains(s.sent[0], `"state":"closed"`) || !strings.HasPrefix(s.sent[1], `PATCH /issues/6 {"title":"new","body":"m new",`) {
+		if len(s.sent) != 2 || !strings.HasPrefix(s.sent[0], `PATCH /issues/9 {"title":"","body":"The same as #6.",`) || !strings.Contains(s.sent[0], `"state":"closed"`) || !strings.HasPrefix(s.sent[1], `PATCH /issues/6 {"title":"new","body":"m new",`) {
 			t.Errorf("%q", s.sent)
 		}
 	})
-	t.Run("deleted each time", func(t *testing.T) {
-		s := &script{answers: map[string]string{"GET /issues": "[]", "POST /issues": "{}"}}
-		if _, err := s.client(t).UpsertIssue(t.Context(), "m", "new", "m", nil); !errors.Is(err, plumbline.ErrConflict) {
-			t.Errorf("%v", err)
+	t.Run("gone each time", func(t *testing.T) {
+		s := &script{answers: map[string]string{"GET /issues": "[" + issue(6, 1, "") + "]", "PATCH /issues/6": "404|"}}
+		if _, err := s.client(t).UpsertIssue(t.Context(), wanted); !errors.Is(err, plumbline.ErrConflict) || len(s.sent) != 3 {
+			t.Errorf("%v, %q", err, s.sent)
 		}
 	})
 	t.Run("no such label, and none may be made", func(t *testing.T) {
+		labeled := issue(6, 1, `,"labels":[{"name":"Drift"},null]`)
 		s := &script{answers: map[string]string{
-			"GET /issues": "[" + issue(6, 1, `,"labels":[{"name":"Drift"},null]`) + "]", "PATCH /issues/6": "{}",
+			"GET /issues": "[" + labeled + "]", "PATCH /issues/6": labeled,
 			"POST /issues/6/labels": `[{"name":"Drift"},{"name":"found"}]`, "POST /labels": "403|",
 		}}
-		if _, err := s.client(t).UpsertIssue(t.Context(), "m", "new", "m", []string{"drift", "found", "made", " ", "made"}); err != nil {
+		wanted := wanted
+		wanted.Labels = []string{"drift", "found", "made", " ", "made"}
+		if _, err := s.client(t).UpsertIssue(t.Context(), wanted); err != nil {
 			t.Error(err)
 		}
 		want := []string{`POST /issues/6/labels {"labels":["found","made"]}`, `POST /labels {"name":"made","color":"#ededed","description":"","exclusive":false,"is_archived":false}`}
@@ -174,23 +178,29 @@ func TestIssues(t *testing.T) {
 	})
 	t.Run("refused", func(t *testing.T) {
 		s := &script{answers: map[string]string{"GET /issues": "404|"}}
-		if _, err := s.client(t).UpsertIssue(t.Context(), "m", "new", "m", nil); !errors.Is(err, plumbline.ErrNotFound) {
+		if _, err := s.client(t).UpsertIssue(t.Context(), wanted); !errors.Is(err, plumbline.ErrNotFound) {
 			t.Errorf("issues are turned off: %v", err)
-		}
-		if _, err := s.client(t).UpsertIssue(t.Context(), "m", " \n", "m", nil); !errors.Is(err, plumbline.ErrInvalid) {
-			t.Errorf("without a title: %v", err)
-		}
-		if err := s.client(t).CloseIssue(t.Context(), ""); !errors.Is(err, plumbline.ErrInvalid) {
-			t.Errorf("all of ours: %v", err)
 		}
 	})
 	for _, answer := range []string{"[null]", "[{}]", `[{"number":1}]`, "{}", "", `[{"number":"1"}]`} {
 		s := &script{answers: map[string]string{"GET /issues": answer, "POST /issues": "{}"}}
-		if _, err := s.client(t).UpsertIssue(t.Context(), "m", "new", "m", nil); err == nil || len(s.sent) != 0 {
-			t.Errorf("%q was taken for issues: %v, %q", answer, err, s.sent)
+		for _, open := range []bool{true, false} {
+			wanted.Open = open
+			if _, err := s.client(t).UpsertIssue(t.Context(), wanted); err == nil || len(s.sent) != 0 {
+				t.Errorf("%q was taken for issues: %v, %q", answer, err, s.sent)
+			}
 		}
-		if err := s.client(t).CloseIssue(t.Context(), "m"); err == nil {
-			t.Errorf("%q was taken for issues", answer)
+	}
+	wanted.Open = true
+	for _, answer := range []string{"{}", "null", `{"number":7}`, issue(8, 1, `,"title":"new","body":"m new"`)} {
+		s := &script{answers: map[string]string{"GET /issues": "[]", "POST /issues": answer}}
+		_, err := s.client(t).UpsertIssue(t.Context(), wanted)
+		if made := strings.Contains(answer, `"number":8`); made != (err == nil) {
+			t.Errorf("%q for a new issue: %v", answer, err)
+		}
+		s = &script{answers: map[string]string{"GET /issues": "[" + issue(7, 1, "") + "]", "PATCH /issues/7": answer}}
+		if _, err := s.client(t).UpsertIssue(t.Context(), wanted); err == nil {
+			t.Errorf("%q for issue 7, changed", answer)
 		}
 	}
 }

@@ -162,16 +162,30 @@ func (p *people) Issues(t *testing.T) []forgetest.Issue {
 		if one.User.Login != p.g.BotUser || one.Number <= p.before {
 			continue
 		}
-		issue := forgetest.Issue{Title: one.Title, Body: one.Body, Open: one.State == "open"}
-		for _, l := range one.Labels {
-			issue.Labels = append(issue.Labels, l.Name)
-		}
-		out = append(out, issue)
+		out = append(out, seen(one))
 	}
 	return out
 }
 
-func (p *people) OpenIssue(t *testing.T, title, body string) { p.repo.OpenIssue(t, p.dev, title, body) }
+func seen(i testenv.GiteaIssue) forgetest.Issue {
+	out := forgetest.Issue{Number: i.Number, Title: i.Title, Body: i.Body, Open: i.State == "open", Locked: i.Locked}
+	for _, l := range i.Labels {
+		out.Labels = append(out.Labels, l.Name)
+	}
+	return out
+}
+
+func (p *people) Issue(t *testing.T, number int64) forgetest.Issue {
+	return seen(p.repo.Issue(t, number))
+}
+
+func (p *people) OpenIssue(t *testing.T, title, body string) int64 {
+	return p.repo.OpenIssue(t, p.dev, title, body).Number
+}
+
+func (p *people) CloseIssue(t *testing.T, number int64)  { p.repo.CloseIssue(t, number) }
+func (p *people) LockIssue(t *testing.T, number int64)   { p.repo.LockIssue(t, number) }
+func (p *people) DeleteIssue(t *testing.T, number int64) { p.repo.DeleteIssue(t, number) }
 
 func (p *people) Branch(t *testing.T, name, from string) {
 	p.repo.Push(t, testenv.Change{Branch: name, From: from, Files: map[string]string{"promoted.tf": "# " + name}})
@@ -335,7 +349,7 @@ func TestLabelsOnGitea(t *testing.T) {
 	name := strings.TrimPrefix(p.repo.Project, g.AdminUser+"/") + "-reader"
 	token := g.CreateUser(t, name)
 	g.Call(t, g.AdminToken, "PUT", "/repos/"+p.repo.Project+"/collaborators/"+name, map[string]any{"permission": "read"}, nil)
-	if _, err := p.client(t, token).UpsertIssue(t.Context(), "m", "Drift", "m", []string{"urgent", "new"}); err != nil {
+	if _, err := p.client(t, token).UpsertIssue(t.Context(), forge.Issue{Marker: "m", Title: "Drift", Body: "m", Labels: []string{"urgent", "new"}, Open: true}); err != nil {
 		t.Error(err)
 	}
 	issues := p.repo.Issues(t)

@@ -132,7 +132,11 @@ func (c *Client) user(ctx context.Context) (api.User, error) {
 
 // list reads all pages of a list of the repository, at most maxPages; whole is false when there are more. query begins with "&", unless it is empty.
 func list[T any](ctx context.Context, c *Client, path, query string) (all []T, whole bool, err error) {
-	for page, n := 1, 0; n < maxPages; n++ {
+	return listUpTo[T](ctx, c, maxPages, path, query)
+}
+
+func listUpTo[T any](ctx context.Context, c *Client, most int, path, query string) (all []T, whole bool, err error) {
+	for page, n := 1, 0; n < most; n++ {
 		var some []T
 		h, err := c.api.Call(ctx, "GET", fmt.Sprintf("%s%s?limit=%d&page=%d%s", c.repo, path, c.limit, page, query), nil, &some)
 		if err != nil {

@@ -1,7 +1,6 @@
 package gitea
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -13,104 +12,94 @@ import (
 	api "code.gitea.io/sdk/gitea"
 
 	"github.com/plumbline/plumbline/internal/forge"
-	"github.com/plumbline/plumbline/internal/plumbline"
 )
 
-// UpsertIssue writes the one open issue of ours that carries marker. Labels that people added stay.
-func (c *Client) UpsertIssue(ctx context.Context, marker, title, body string, labels []string) (string, error) {
-	if err := forge.CheckNote(marker, body, noteLimit); err != nil {
+// closedPages is how many pages of our closed issues are looked through.
+const closedPages = 10
+
+// UpsertIssue writes the one issue of ours that carries i.Marker.
+func (c *Client) UpsertIssue(ctx context.Context, i forge.Issue) (string, error) {
+	i.Title = forge.Shorten(forge.OneLine(i.Title), titleLimit)
+	if err := forge.CheckIssue(i, noteLimit); err != nil {
 		return "", err
 	}
-	title = forge.Shorten(forge.OneLine(title), titleLimit)
-	if title == "" {
-		return "", fmt.Errorf("an issue without title: %w", plumbline.ErrInvalid)
-	}
-	for range 3 { // an issue that was listed can be deleted before it is edited
-		ours, err := c.issues(ctx, marker)
-		if err != nil {
-			return "", err
-		}
-		if len(ours) == 0 {
-			if _, err := c.api.Call(ctx, "POST", c.repo+"/issues", api.CreateIssueOption{Title: title, Body: body}, nil); err != nil {
-				return "", err
-			}
-			// Another daemon may have opened one in the same moment.
-			if ours, err = c.issues(ctx, marker); err != nil {
-				return "", err
-			}
-			if len(ours) == 0 {
-				continue
-			}
-		}
-		if err := c.closeIssues(ctx, ours[1:]); err != nil {
-			return "", err
-		}
-		kept := ours[0]
-		if kept.Title != title || kept.Body != body {
-			err := c.editIssue(ctx, kept.Index, api.EditIssueOption{Title: title, Body: &body})
-			if errors.Is(err, plumbline.ErrNotFound) {
-				continue
-			}
-			if err != nil {
-				return "", err
-			}
-		}
-		return kept.HTMLURL, c.label(ctx, kept.Index, kept.Labels, labels)
-	}
-	return "", fmt.Errorf("the issue %q was deleted each time it was written: %w", title, plumbline.ErrConflict)
+	return forge.KeepIssue(ctx, issues{c}, i)
 }
 
-// CloseIssue closes the open issues of ours that carry marker.
-func (c *Client) CloseIssue(ctx context.Context, marker string) error {
-	if err := forge.CheckNote(marker, marker, noteLimit); err != nil {
-		return err
-	}
-	ours, err := c.issues(ctx, marker)
-	if err != nil {
-		return err
-	}
-	return c.closeIssues(ctx, ours)
-}
+type issues struct{ c *Client }
 
-func (c *Client) closeIssues(ctx context.Context, all []*api.Issue) error {
-	closed := api.StateClosed
-	for _, one := range all {
-		err := c.editIssue(ctx, one.Index, api.EditIssueOption{State: &closed})
-		if err != nil && !errors.Is(err, plumbline.ErrNotFound) {
-			return err
-		}
-	}
-	return nil
-}
-
-func (c *Client) editIssue(ctx context.Context, number int64, in api.EditIssueOption) error {
-	_, err := c.api.Call(ctx, "PATCH", fmt.Sprintf("%s/issues/%d", c.repo, number), in, nil)
-	return err
-}
-
-// issues returns the open issues of the token's user with the marker, oldest first. A search by words would go through an index that is behind.
-func (c *Client) issues(ctx context.Context, marker string) ([]*api.Issue, error) {
-	me, err := c.user(ctx) // asked for again: the ID stays, the name may not
+// Own asks Gitea's database: a search by words would go through an index that is behind. Gitea lists the newest first.
+func (s issues) Own(ctx context.Context, marker string, open bool) ([]forge.OwnIssue, error) {
+	me, err := s.c.user(ctx) // asked for again: the ID stays, the name may not
 	if err != nil {
 		return nil, err
 	}
-	all, whole, err := list[*api.Issue](ctx, c, "/issues", "&state=open&type=issues&created_by="+url.QueryEscape(me.UserName))
+	state, pages := api.StateOpen, maxPages
+	if !open {
+		state, pages = api.StateClosed, closedPages
+	}
+	all, whole, err := listUpTo[*api.Issue](ctx, s.c, pages, "/issues", "&state="+string(state)+"&type=issues&created_by="+url.QueryEscape(me.UserName))
 	if err != nil {
 		return nil, err
 	}
-	if !whole {
+	if open && !whole {
 		return nil, fmt.Errorf("more than %d open issues of %s", len(all)-1, me.UserName)
 	}
-	for _, one := range all {
-		if one == nil || one.Index < 1 || one.HTMLURL == "" {
-			return nil, unexpected("an issue without number or page")
+	var out []forge.OwnIssue
+	for _, i := range all {
+		if i == nil || i.Index < 1 || i.HTMLURL == "" {
+			return nil, errPageless
+		}
+		if i.PullRequest == nil && i.State == state && i.Poster != nil && i.Poster.ID == me.ID && strings.Contains(i.Body, marker) {
+			out = append(out, ownIssue(i))
 		}
 	}
-	all = slices.DeleteFunc(all, func(one *api.Issue) bool {
-		return one.PullRequest != nil || one.State != api.StateOpen || one.Poster == nil || one.Poster.ID != me.ID || !strings.Contains(one.Body, marker)
-	})
-	slices.SortFunc(all, func(a, b *api.Issue) int { return cmp.Compare(a.Index, b.Index) })
-	return slices.CompactFunc(all, func(a, b *api.Issue) bool { return a.Index == b.Index }), nil
+	return out, nil
+}
+
+var errPageless = unexpected("an issue without number or page")
+
+func ownIssue(i *api.Issue) forge.OwnIssue {
+	return forge.OwnIssue{
+		Number: i.Index, Title: i.Title, Body: i.Body, Labels: names(i.Labels), Open: i.State == api.StateOpen, Locked: i.IsLocked, URL: i.HTMLURL,
+	}
+}
+
+// Make opens an issue, then gives it its labels: Gitea wants their numbers when it is opened.
+func (s issues) Make(ctx context.Context, title, body string, labels []string) (forge.OwnIssue, error) {
+	var made api.Issue
+	if _, err := s.c.api.Call(ctx, "POST", s.c.repo+"/issues", api.CreateIssueOption{Title: title, Body: body}, &made); err != nil {
+		return forge.OwnIssue{}, err
+	}
+	if made.Index < 1 || made.HTMLURL == "" {
+		return forge.OwnIssue{}, errPageless
+	}
+	return ownIssue(&made), s.c.label(ctx, made.Index, nil, labels)
+}
+
+func (s issues) Change(ctx context.Context, was forge.OwnIssue, e forge.IssueEdit) (forge.OwnIssue, error) {
+	if e.Title != nil || e.Body != nil || e.Open != nil {
+		in := api.EditIssueOption{Body: e.Body}
+		if e.Title != nil {
+			in.Title = *e.Title
+		}
+		if e.Open != nil {
+			state := api.StateClosed
+			if *e.Open {
+				state = api.StateOpen
+			}
+			in.State = &state
+		}
+		var now api.Issue
+		if _, err := s.c.api.Call(ctx, "PATCH", fmt.Sprintf("%s/issues/%d", s.c.repo, was.Number), in, &now); err != nil {
+			return forge.OwnIssue{}, err
+		}
+		if now.Index != was.Number || now.HTMLURL == "" {
+			return forge.OwnIssue{}, errPageless
+		}
+		was = ownIssue(&now)
+	}
+	return was, s.c.label(ctx, was.Number, was.Labels, e.Labels)
 }
 
 // labelColor is that of labels that Plumbline makes. Gitea wants one.
@@ -118,14 +107,14 @@ const labelColor = "#ededed"
 
 // label adds to an issue or pull request those labels that it lacks. What the repository lacks is made. What Plumbline may not do is left out: a
 // label is never worth the text that it stands on.
-func (c *Client) label(ctx context.Context, number int64, has []*api.Label, want []string) error {
+func (c *Client) label(ctx context.Context, number int64, has, want []string) error {
 	want = missing(want, has)
 	if len(want) == 0 {
 		return nil
 	}
-	has, err := c.addLabels(ctx, number, want) // those that are not there are ignored
+	now, err := c.addLabels(ctx, number, want) // those that are not there are ignored
 	if err == nil {
-		want = missing(want, has)
+		want = missing(want, names(now))
 		for _, name := range want {
 			if _, err = c.api.Call(ctx, "POST", c.repo+"/labels", api.CreateLabelOption{Name: name, Color: labelColor}, nil); err != nil {
 				break
@@ -150,9 +139,9 @@ func (c *Client) addLabels(ctx context.Context, number int64, names []string) ([
 }
 
 // missing returns those names that are not among the labels. Some databases do not tell upper case from lower: nor does this.
-func missing(want []string, has []*api.Label) []string {
+func missing(want, has []string) []string {
 	there := map[string]bool{"": true}
-	for _, name := range names(has) {
+	for _, name := range has {
 		there[strings.ToLower(name)] = true
 	}
 	var out []string

@@ -31,7 +31,7 @@ func (c *Client) OpenMergeRequest(ctx context.Context, p forge.Proposal) (plumbl
 	if err := c.amend(ctx, pr, p); err != nil {
 		return plumbline.MergeRequest{}, err
 	}
-	if err := c.label(ctx, pr.Index, pr.Labels, p.Labels); err != nil {
+	if err := c.label(ctx, pr.Index, names(pr.Labels), p.Labels); err != nil {
 		return plumbline.MergeRequest{}, err
 	}
 	return c.MergeRequest(ctx, strconv.FormatInt(pr.Index, 10))

@@ -104,56 +104,6 @@ func (c *Client) React(ctx context.Context, _ plumbline.MergeRequest, comment st
 	return nil
 }
 
-// titleLimit is in characters: GitHub says "title is too long (maximum is 256 characters)".
-const titleLimit = 256
-
-// UpsertIssue writes the one open issue of ours that carries marker. Labels that are not there are added; those that people added stay.
-func (c *Client) UpsertIssue(ctx context.Context, marker, title, body string, labels []string) (url string, err error) {
-	if err := forge.CheckNote(marker, body, noteLimit); err != nil {
-		return "", err
-	}
-	ctx, title = forge.Urgent(ctx), forge.Shorten(forge.OneLine(title), titleLimit)
-	ours, err := c.issues(ctx, marker)
-	if err != nil {
-		return "", err
-	}
-	if len(ours) == 0 {
-		wanted := api.IssueRequest{Title: &title, Body: &body}
-		if len(labels) > 0 {
-			wanted.Labels = &labels
-		}
-		made, _, err := c.gh.Issues.Create(ctx, c.owner, c.name, &wanted)
-		if err = c.explain(err); err != nil {
-			return "", err
-		}
-		if made.GetNumber() < 1 {
-			return "", errors.New("github: unexpected answer: a new issue without number")
-		}
-		if ours, err = c.issues(ctx, marker); err != nil {
-			return "", err
-		}
-		ours = byNumber(append(ours, made)) // another daemon may have been as quick; a list may come from a copy that is late
-	}
-	for _, extra := range ours[1:] {
-		if err := c.closeIssue(ctx, extra, "not_planned"); err != nil {
-			return "", err
-		}
-	}
-	return c.editIssue(ctx, ours[0], title, body, labels)
-}
-
-func (c *Client) editIssue(ctx context.Context, issue *api.Issue, title, body string, labels []string) (string, error) {
-	edit := api.IssueRequest{Title: &title, Body: &body}
-	if all := withLabels(issue.Labels, labels); len(all) > len(issue.Labels) {
-		edit.Labels = &all
-	}
-	if issue.GetTitle() == title && issue.GetBody() == body && edit.Labels == nil {
-		return issue.GetHTMLURL(), nil
-	}
-	_, _, err := c.gh.Issues.Edit(ctx, c.owner, c.name, issue.GetNumber(), &edit)
-	return issue.GetHTMLURL(), c.explain(err)
-}
-
 // withLabels returns the names of those that are there, then of those that are missing. GitHub does not tell upper from lower case in them.
 func withLabels(there []*api.Label, wanted []string) []string {
 	var all []string
@@ -166,62 +116,6 @@ func withLabels(there []*api.Label, wanted []string) []string {
 		}
 	}
 	return all
-}
-
-// CloseIssue closes the open issues of ours that carry marker.
-func (c *Client) CloseIssue(ctx context.Context, marker string) error {
-	ctx = forge.Urgent(ctx)
-	ours, err := c.issues(ctx, marker)
-	if err != nil {
-		return err
-	}
-	for _, issue := range ours {
-		if err := c.closeIssue(ctx, issue, "completed"); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (c *Client) closeIssue(ctx context.Context, issue *api.Issue, why string) error {
-	_, _, err := c.gh.Issues.Edit(ctx, c.owner, c.name, issue.GetNumber(), &api.IssueRequest{State: api.Ptr("closed"), StateReason: &why})
-	if err = c.explain(err); errors.Is(err, plumbline.ErrNotFound) {
-		return nil // somebody deleted it
-	}
-	return err
-}
-
-// issues returns our open issues with the marker, oldest first. GitHub lists pull requests among them.
-func (c *Client) issues(ctx context.Context, marker string) ([]*api.Issue, error) {
-	if strings.TrimSpace(marker) == "" {
-		return nil, fmt.Errorf("an issue without marker: %w", plumbline.ErrInvalid)
-	}
-	me, err := c.me(ctx)
-	if err != nil {
-		return nil, err
-	}
-	var out []*api.Issue
-	err = c.pages(func(o api.ListOptions) (*api.Response, error) {
-		all, resp, err := c.gh.Issues.ListByRepo(ctx, c.owner, c.name, &api.IssueListByRepoOptions{State: "open", Creator: me.login, ListOptions: o})
-		for _, i := range all {
-			if i.GetNumber() < 1 {
-				return resp, errors.New("github: unexpected answer: an issue without number")
-			}
-			if !i.IsPullRequest() && i.GetUser().GetID() == me.id && i.GetState() == "open" && strings.Contains(i.GetBody(), marker) {
-				out = append(out, i)
-			}
-		}
-		return resp, listed(all, err)
-	})
-	if err != nil {
-		return nil, err
-	}
-	return byNumber(out), nil
-}
-
-func byNumber(issues []*api.Issue) []*api.Issue {
-	slices.SortStableFunc(issues, func(a, b *api.Issue) int { return cmp.Compare(a.GetNumber(), b.GetNumber()) })
-	return slices.CompactFunc(issues, func(a, b *api.Issue) bool { return a.GetNumber() == b.GetNumber() })
 }
 
 // OpenMergeRequest opens a pull request, or brings the one that is open for these branches up to date.

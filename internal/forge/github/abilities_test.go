@@ -114,7 +114,7 @@ func TestPages(t *testing.T) {
 	for i := range 5 {
 		marker := fmt.Sprintf("<!-- %d -->", i)
 		for range 2 {
-			if _, err := c.UpsertIssue(t.Context(), marker, "t", marker, nil); err != nil {
+			if _, err := c.UpsertIssue(t.Context(), forge.Issue{Marker: marker, Title: "t", Body: marker, Open: true}); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -133,7 +133,7 @@ func TestLostAnswers(t *testing.T) {
 			return c.SetStatus(t.Context(), commit, plumbline.CommitStatus{Context: "plumbline", State: plumbline.ToldSuccess})
 		},
 		"issue": func(c *github.Client) error {
-			_, err := c.UpsertIssue(t.Context(), "m", "t", "m", []string{"drift"})
+			_, err := c.UpsertIssue(t.Context(), forge.Issue{Marker: "m", Title: "t", Body: "m", Labels: []string{"drift"}, Open: true})
 			return err
 		},
 		"proposal": func(c *github.Client) error {

@@ -192,8 +192,6 @@ func fixture(t *testing.T) forgetest.FaultFixture {
 				return "who pushed is not told everywhere"
 			case call == "get" && fault == "404":
 				return "all is not found, the repository as well: it is hidden"
-			case call == "issue closed" && fault == "404" && r.Method == "PATCH":
-				return "an issue that was deleted is not open"
 			}
 			return ""
 		},

@@ -384,7 +384,7 @@ func (c *call) listActivity() (int, any) {
 // find returns a pull request or an issue by the number in the path.
 func (c *call) find() *thing {
 	n := c.pathID("number")
-	if n < 1 || int(n) > len(c.things) {
+	if n < 1 || int(n) > len(c.things) || c.things[n-1].state == deleted {
 		return nil
 	}
 	return c.things[n-1]
@@ -508,7 +508,7 @@ func (c *call) issueObject(i *thing) object {
 	o := example(c.t, "issue")
 	delete(o, "pull_request")
 	o["id"], o["number"], o["state"], o["title"], o["body"] = 5000+i.number, i.number, i.state, i.title, i.body
-	o["html_url"] = fmt.Sprintf("https://github.com/acme/infra/issues/%d", i.number)
+	o["html_url"], o["locked"] = fmt.Sprintf("https://github.com/acme/infra/issues/%d", i.number), i.locked
 	o["user"], o["created_at"], o["updated_at"] = c.user(i.login), stamp(i.at), stamp(i.updated)
 	o["labels"], o["closed_at"], o["closed_by"], o["state_reason"] = labelObjects(c.t, i.labels, "label-items"), nil, nil, nil
 	if i.pull {
@@ -530,6 +530,9 @@ func (c *call) listIssues() (int, any) {
 func (c *call) postIssue() (int, any) {
 	if utf8.RuneCountInString(c.str("title")) > 256 {
 		return invalid("Issue", "title", "title is too long (maximum is 256 characters)")
+	}
+	if utf8.RuneCountInString(c.str("body")) > 65536 {
+		return invalid("Issue", "body", "body is too long (maximum is 65536 characters)")
 	}
 	i := c.add(&thing{login: c.login, title: c.str("title"), body: c.str("body"), labels: c.strs("labels")})
 	return 201, c.issueObject(i)
@@ -974,8 +977,33 @@ func (h *hub) Reactions(_ *testing.T, _, comment string) (out []plumbline.Reacti
 
 func (h *hub) Branch(_ *testing.T, name, _ string) { h.locked(func() { h.push(name, dev) }) }
 
-func (h *hub) OpenIssue(_ *testing.T, title, body string) {
-	h.locked(func() { h.add(&thing{login: dev, title: title, body: body}) })
+func (h *hub) OpenIssue(_ *testing.T, title, body string) (number int64) {
+	h.locked(func() { number = int64(h.add(&thing{login: dev, title: title, body: body}).number) })
+	return number
+}
+
+func (h *hub) Issue(_ *testing.T, number int64) (out forgetest.Issue) {
+	h.locked(func() { out = h.things[number-1].seen() })
+	return out
+}
+
+func (h *hub) CloseIssue(_ *testing.T, number int64) {
+	h.locked(func() { h.things[number-1].state = "closed" })
+}
+
+func (h *hub) LockIssue(_ *testing.T, number int64) {
+	h.locked(func() { h.things[number-1].locked = true })
+}
+
+// deleted is a state that no list is asked for.
+const deleted = "deleted"
+
+func (h *hub) DeleteIssue(_ *testing.T, number int64) {
+	h.locked(func() { h.things[number-1].state = deleted })
+}
+
+func (x *thing) seen() forgetest.Issue {
+	return forgetest.Issue{Number: int64(x.number), Title: x.title, Body: x.body, Labels: x.labels, Open: x.state == "open", Locked: x.locked}
 }
 
 var states = map[string]forge.DeploymentState{
@@ -1001,8 +1029,8 @@ func (h *hub) Deployments(_ *testing.T, environment string) (out []forge.Deploym
 func (h *hub) Issues(*testing.T) (out []forgetest.Issue) {
 	h.locked(func() {
 		for _, i := range h.things {
-			if !i.pull && strings.HasPrefix(i.login, bot) {
-				out = append(out, forgetest.Issue{Title: i.title, Body: i.body, Labels: i.labels, Open: i.state == "open"})
+			if !i.pull && i.state != deleted && strings.HasPrefix(i.login, bot) {
+				out = append(out, i.seen())
 			}
 		}
 	})

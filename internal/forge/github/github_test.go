@@ -351,7 +351,7 @@ func TestGarbage(t *testing.T) {
 		mr := plumbline.MergeRequest{ID: "1"}
 		_, getErr := c.MergeRequest(t.Context(), "1")
 		_, commentsErr := c.Comments(t.Context(), mr, now)
-		_, issueErr := c.UpsertIssue(t.Context(), "m", "t", "m", nil)
+		_, issueErr := c.UpsertIssue(t.Context(), forge.Issue{Marker: "m", Title: "t", Body: "m", Open: true})
 		_, proposalErr := c.OpenMergeRequest(t.Context(), forge.Proposal{Source: "a", Target: "b", Title: "t"})
 		for what, err := range map[string]error{
 			"list": list(t, c), "get": getErr, "comments": commentsErr, "issue": issueErr, "proposal": proposalErr,

@@ -203,6 +203,7 @@ type issue struct {
 	Title, Body string
 	State       string
 	User        struct{ Login string }
+	Locked      bool
 	Labels      []struct{ Name string }
 	PullRequest any `json:"pull_request"`
 }
@@ -222,18 +223,41 @@ func (p *people) Issues(t *testing.T) (out []forgetest.Issue) {
 		if i.User.Login != p.us {
 			continue
 		}
-		one := forgetest.Issue{Title: i.Title, Body: i.Body, Open: i.State == "open"}
-		for _, l := range i.Labels {
-			one.Labels = append(one.Labels, l.Name)
-		}
-		out = append(out, one)
+		out = append(out, i.seen())
 	}
 	return out
 }
 
-func (p *people) OpenIssue(t *testing.T, title, body string) {
+func (i issue) seen() forgetest.Issue {
+	out := forgetest.Issue{Number: int64(i.Number), Title: i.Title, Body: i.Body, Open: i.State == "open", Locked: i.Locked}
+	for _, l := range i.Labels {
+		out.Labels = append(out.Labels, l.Name)
+	}
+	return out
+}
+
+func (p *people) Issue(t *testing.T, number int64) forgetest.Issue {
 	t.Helper()
-	p.call(t, "POST", p.path("/issues"), map[string]string{"title": title, "body": body}, nil)
+	var i issue
+	p.call(t, "GET", p.path("/issues/%d", number), nil, &i)
+	return i.seen()
+}
+
+func (p *people) OpenIssue(t *testing.T, title, body string) int64 {
+	t.Helper()
+	var i issue
+	p.call(t, "POST", p.path("/issues"), map[string]string{"title": title, "body": body}, &i)
+	return int64(i.Number)
+}
+
+func (p *people) CloseIssue(t *testing.T, number int64) {
+	t.Helper()
+	p.call(t, "PATCH", p.path("/issues/%d", number), map[string]string{"state": "closed"}, nil)
+}
+
+func (p *people) LockIssue(t *testing.T, number int64) {
+	t.Helper()
+	p.call(t, "PUT", p.path("/issues/%d/lock", number), nil, nil)
 }
 
 func (p *people) Branch(t *testing.T, name, from string) {

@@ -102,7 +102,7 @@ func TestQuickActions(t *testing.T) {
 	if len(n) != 1 || n[0].body != want || !n[0].edited.IsZero() || f.mrs[0].state != "opened" {
 		t.Errorf("%q, edited %s, the merge request is %s", n[0].body, n[0].edited, f.mrs[0].state)
 	}
-	if _, err := c.UpsertIssue(t.Context(), "m", "/close\nt", body, nil); err != nil || f.issues[0].body != want || f.issues[0].title != "/close t" {
+	if _, err := c.UpsertIssue(t.Context(), forge.Issue{Marker: "m", Title: "/close\nt", Body: body, Open: true}); err != nil || f.issues[0].body != want || f.issues[0].title != "/close t" {
 		t.Errorf("issue %+v, %v", f.issues, err)
 	}
 	people{f}.Branch(t, "b", "main")
@@ -459,10 +459,11 @@ func TestIssueRaces(t *testing.T) {
 			f.openIssue("theirs", "m", nil, bot)
 		}
 	}
-	if _, err := f.client(token).UpsertIssue(t.Context(), "m", "t", "m", []string{"a", "b"}); err != nil {
+	wanted := forge.Issue{Marker: "m", Title: "t", Body: "m", Labels: []string{"a", "b"}, Open: true}
+	if _, err := f.client(token).UpsertIssue(t.Context(), wanted); err != nil {
 		t.Fatal(err)
 	}
-	if len(f.issues) != 2 || f.issues[0].closed || !f.issues[1].closed || !slices.Equal(f.issues[0].labels, []string{"a", "b"}) {
+	if len(f.issues) != 2 || f.issues[0].closed || !f.issues[1].closed || f.issues[1].body != "The same as #1." || !slices.Equal(f.issues[0].labels, []string{"a", "b"}) {
 		t.Errorf("%+v, %+v", f.issues[0], f.issues[1])
 	}
 	f.after = func(r *http.Request) {
@@ -470,11 +471,9 @@ func TestIssueRaces(t *testing.T) {
 			f.issues[len(f.issues)-1].closed = true
 		}
 	}
-	if _, err := f.client(token).UpsertIssue(t.Context(), "other", "t", "other", nil); !errors.Is(err, plumbline.ErrConflict) {
-		t.Errorf("closed at once: %v", err)
-	}
-	if err := f.client(token).CloseIssue(t.Context(), " "); !errors.Is(err, plumbline.ErrInvalid) {
-		t.Errorf("all issues of ours would be closed: %v", err)
+	wanted.Marker, wanted.Body = "other", "other"
+	if page, err := f.client(token).UpsertIssue(t.Context(), wanted); err != nil || !strings.HasSuffix(page, "/3") || len(f.issues) != 3 {
+		t.Errorf("closed at once by somebody: %q, %v", page, err)
 	}
 }
 
@@ -575,19 +574,46 @@ func TestDeploymentOfJob(t *testing.T) {
 	}
 }
 
-// TestIssuesOfOthers: a server that does not filter cannot make us close what somebody else opened.
+// TestIssuesOfOthers: a server that does not filter cannot make us close, or open again, what is somebody else's.
 func TestIssuesOfOthers(t *testing.T) {
 	c := serve(t, func(w http.ResponseWriter, r *http.Request) {
 		switch {
 		case r.URL.Path == "/api/v4/user":
 			fmt.Fprint(w, `{"id":7}`)
 		case r.Method == "GET":
-			fmt.Fprint(w, `[{"iid":1,"state":"opened","description":"m","author":{"id":8}},{"iid":2,"state":"closed","description":"m","author":{"id":7}}]`)
+			fmt.Fprint(w, `[{"iid":1,"state":"opened","description":"m","author":{"id":8}},{"iid":2,"state":"closed","description":"m","author":{"id":8}},
+				{"iid":3,"state":"locked","description":"m","author":{"id":7}},{"iid":4,"state":"closed","description":"n","author":{"id":7}}]`)
 		default:
 			t.Errorf("%s %s", r.Method, r.URL)
 		}
 	})
-	if err := c.CloseIssue(t.Context(), "m"); err != nil {
-		t.Error(err)
+	if page, err := c.UpsertIssue(t.Context(), forge.Issue{Marker: "m", Title: "t", Body: "m"}); err != nil || page != "" {
+		t.Errorf("%q, %v", page, err)
+	}
+}
+
+// TestUnlockable: GitLab keeps an issue closed that cannot be opened again, and says nothing.
+func TestUnlockable(t *testing.T) {
+	var asked []string
+	c := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		const closed = `{"iid":1,"title":"t","state":"closed","description":"m","author":{"id":7},"web_url":"https://gitlab.example.com/1"}`
+		switch {
+		case r.URL.Path == "/api/v4/user":
+			fmt.Fprint(w, `{"id":7}`)
+			return
+		case r.Method == "GET" && r.URL.Query().Get("state") == "closed":
+			fmt.Fprintf(w, "[%s]", closed)
+		case r.Method == "GET":
+			fmt.Fprint(w, `[]`)
+		case r.Method == "PUT":
+			fmt.Fprint(w, closed)
+		default:
+			fmt.Fprint(w, `{"iid":2,"title":"t","state":"opened","description":"m","author":{"id":7},"web_url":"https://gitlab.example.com/2"}`)
+		}
+		asked = append(asked, r.Method)
+	})
+	page, err := c.UpsertIssue(t.Context(), forge.Issue{Marker: "m", Title: "t", Body: "m", Open: true})
+	if err != nil || page != "https://gitlab.example.com/2" || strings.Join(asked, " ") != "GET GET PUT POST GET" {
+		t.Errorf("%q, %q, %v", asked, page, err)
 	}
 }

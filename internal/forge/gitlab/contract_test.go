@@ -62,7 +62,7 @@ var contracts = func() map[string]contract {
 	}
 	issue := contract{
 		schema: "issue.json", recorded: []string{"issues_test.go TestCreateIssue"}, into: into[plainIssue],
-		reads: []string{"iid", "title", "description", "state", "author", "web_url"},
+		reads: []string{"iid", "title", "description", "state", "author", "web_url", "labels", "discussion_locked"},
 	}
 	deployment := contract{
 		schema: "deployment.json", recorded: []string{"deployments_test.go TestDeploymentsService_ListProjectDeployments"}, into: into[api.Deployment],

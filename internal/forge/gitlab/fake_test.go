@@ -101,7 +101,8 @@ type fakeIssue struct {
 	title, body      string
 	author           account
 	labels           []string
-	closed           bool
+	closed, locked   bool
+	deleted          bool
 	created, updated time.Time
 }
 
@@ -897,26 +898,30 @@ func (f *fake) pipelineFor(sha, ref string, id int64) (string, int64, *refusal) 
 }
 
 func (f *fake) showIssue(i *fakeIssue) map[string]any {
-	state, closed := "opened", any(nil)
+	state, closed, locked := "opened", any(nil), any(nil)
 	if i.closed {
 		state, closed = "closed", stamp(i.updated)
+	}
+	if i.locked {
+		locked = true
 	}
 	return map[string]any{
 		"id": i.id, "iid": i.iid, "project_id": projectID, "title": i.title, "description": i.body, "state": state, "created_at": stamp(i.created),
 		"updated_at": stamp(i.updated), "closed_at": closed, "labels": append([]string{}, i.labels...), "milestone": nil, "assignees": []any{},
 		"author": userOf(f, i.author, false), "assignee": nil, "user_notes_count": 0, "upvotes": 0, "downvotes": 0, "due_date": nil, "confidential": false,
-		"discussion_locked": nil, "web_url": fmt.Sprintf("%s/%s/-/issues/%d", f.url, projectPath, i.iid),
+		"discussion_locked": locked, "web_url": fmt.Sprintf("%s/%s/-/issues/%d", f.url, projectPath, i.iid),
 	}
 }
 
 func listIssues(c call) any {
 	q := c.r.URL.Query()
-	if q.Get("scope") != "all" || q.Get("state") != "opened" {
+	closed := q.Get("state") == "closed"
+	if q.Get("scope") != "all" || !closed && q.Get("state") != "opened" {
 		c.f.t.Errorf("issues: %s", c.r.URL.RawQuery)
 	}
 	out := []any{}
 	for _, i := range sorted(c, c.f.issues) {
-		if !i.closed && strconv.FormatInt(i.author.id, 10) == q.Get("author_id") {
+		if !i.deleted && i.closed == closed && strconv.FormatInt(i.author.id, 10) == q.Get("author_id") {
 			out = append(out, c.f.showIssue(i))
 		}
 	}
@@ -947,9 +952,10 @@ func updateIssue(c call) any {
 		Title       *string `json:"title"`
 		Description *string `json:"description"`
 		StateEvent  string  `json:"state_event"`
+		AddLabels   *string `json:"add_labels"`
 	}](c)
 	iid, _ := strconv.Atoi(c.r.PathValue("iid"))
-	if iid < 1 || iid > len(c.f.issues) {
+	if iid < 1 || iid > len(c.f.issues) || c.f.issues[iid-1].deleted {
 		return notFound("")
 	}
 	i := c.f.issues[iid-1]
@@ -959,8 +965,12 @@ func updateIssue(c call) any {
 	if p.Description != nil {
 		i.body = c.f.quick(nil, *p.Description)
 	}
-	if p.StateEvent == "close" {
+	i.labels = append(i.labels, labelsIn(p.AddLabels)...)
+	switch {
+	case p.StateEvent == "close":
 		i.closed = true
+	case p.StateEvent == "reopen" && !i.locked: // app/policies/issue_policy.rb; the others of a request are done all the same
+		i.closed = false
 	}
 	i.updated = c.f.now()
 	return c.f.showIssue(i)

@@ -344,7 +344,7 @@ func TestGarbage(t *testing.T) {
 			_, _ = io.WriteString(w, answer)
 		})
 		_, commented := known.Comments(t.Context(), mr, now)
-		_, issued := known.UpsertIssue(t.Context(), "m", "t", "m", nil)
+		_, issued := known.UpsertIssue(t.Context(), forge.Issue{Marker: "m", Title: "t", Body: "m", Open: true})
 		_, proposed := known.OpenMergeRequest(t.Context(), forge.Proposal{Source: "a", Target: "b", Title: "t"})
 		for what, err := range map[string]error{
 			"a list of notes": known.UpsertNote(t.Context(), mr, "m", "m"), "a list of comments": commented, "a list of issues": issued,
@@ -537,6 +537,16 @@ func TestRequests(t *testing.T) {
 	c := f.client(token)
 	mr := plumbline.MergeRequest{ID: id, URL: "https://x/1"}
 	ctx := t.Context()
+	const (
+		open   = "GET " + p + "/issues?author_id=7&order_by=created_at&page=1&per_page=100&scope=all&sort=asc&state=opened"
+		closed = "GET " + p + "/issues?author_id=7&order_by=created_at&page=1&per_page=100&scope=all&sort=desc&state=closed"
+	)
+	upsert := func(body string, open bool) func() error {
+		return func() error {
+			_, err := c.UpsertIssue(ctx, forge.Issue{Marker: "m", Title: "t", Body: body, Open: open})
+			return err
+		}
+	}
 	for _, one := range []struct {
 		name string
 		do   func() error
@@ -566,11 +576,11 @@ func TestRequests(t *testing.T) {
 			return c.SetStatus(ctx, head, plumbline.CommitStatus{Context: "b", State: plumbline.ToldPending})
 		},
 			[]string{"GET " + p + "/repository/commits/" + head + "/statuses?name=b&page=1&per_page=100", "POST " + p + "/statuses/" + head}},
-		{"issue", func() error { _, err := c.UpsertIssue(ctx, "m", "t", "m", nil); return err },
-			[]string{"GET " + p + "/issues?author_id=7&order_by=created_at&page=1&per_page=100&scope=all&sort=asc&state=opened", "POST " + p + "/issues",
-				"GET " + p + "/issues?author_id=7&order_by=created_at&page=1&per_page=100&scope=all&sort=asc&state=opened"}},
-		{"close issue", func() error { return c.CloseIssue(ctx, "m") },
-			[]string{"GET " + p + "/issues?author_id=7&order_by=created_at&page=1&per_page=100&scope=all&sort=asc&state=opened", "PUT " + p + "/issues/1"}},
+		{"issue", upsert("m", true), []string{open, closed, "POST " + p + "/issues", open}},
+		{"the same issue", upsert("m", true), []string{open}},
+		{"changed issue", upsert("m 2", true), []string{open, "PUT " + p + "/issues/1"}},
+		{"closed issue", upsert("m over", false), []string{open, "PUT " + p + "/issues/1"}},
+		{"issue opened again", upsert("m 3", true), []string{open, closed, "PUT " + p + "/issues/1"}},
 		{"proposal", func() error {
 			_, err := c.OpenMergeRequest(ctx, forge.Proposal{Source: "feature/x", Target: "env/production", Title: "t"})
 			return err
@@ -609,7 +619,10 @@ func TestLostAnswers(t *testing.T) {
 		"status": func() error {
 			return c.SetStatus(t.Context(), head, plumbline.CommitStatus{Context: "a", State: plumbline.ToldPending})
 		},
-		"issue": func() error { _, err := c.UpsertIssue(t.Context(), "m", "t", "m", nil); return err },
+		"issue": func() error {
+			_, err := c.UpsertIssue(t.Context(), forge.Issue{Marker: "m", Title: "t", Body: "m", Open: true})
+			return err
+		},
 		"proposal": func() error {
 			_, err := c.OpenMergeRequest(t.Context(), forge.Proposal{Source: "promote", Target: "env/production", Title: "t"})
 			return err

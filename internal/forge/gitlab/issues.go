@@ -1,9 +1,7 @@
 package gitlab
 
 import (
-	"cmp"
 	"context"
-	"fmt"
 	"slices"
 	"strings"
 
@@ -13,90 +11,88 @@ import (
 	"github.com/plumbline/plumbline/internal/plumbline"
 )
 
-// UpsertIssue writes the one open issue of ours that carries marker. Labels are given when it is opened; what people make of them later is
-// theirs.
-func (c *Client) UpsertIssue(ctx context.Context, marker, title, body string, labels []string) (string, error) {
-	title, body = forge.Shorten(forge.OneLine(title), titleLimit), text(body)
-	if err := forge.CheckNote(marker, body, noteLimit); err != nil {
+// closedPages is how many pages of our closed issues are looked through.
+const closedPages = 5
+
+// UpsertIssue writes the one issue of ours that carries i.Marker.
+func (c *Client) UpsertIssue(ctx context.Context, i forge.Issue) (string, error) {
+	i.Title, i.Body = forge.Shorten(forge.OneLine(i.Title), titleLimit), text(i.Body)
+	if err := forge.CheckIssue(i, noteLimit); err != nil {
 		return "", err
 	}
-	ours, err := c.issues(ctx, marker)
-	if err != nil {
-		return "", err
-	}
-	if len(ours) == 0 {
-		_, resp, err := c.gl.Issues.CreateIssue(c.project, &api.CreateIssueOptions{Title: &title, Description: &body, Labels: labelsOf(labels)}, api.WithContext(ctx))
-		if err := c.check(resp, err); err != nil {
-			return "", err
-		}
-		// Another daemon may have opened one in the same moment.
-		if ours, err = c.issues(ctx, marker); err != nil {
-			return "", err
-		}
-		if len(ours) == 0 {
-			return "", fmt.Errorf("the issue %q was closed as soon as it was open: %w", title, plumbline.ErrConflict)
-		}
-	}
-	for _, extra := range ours[1:] {
-		if err := c.closeIssue(ctx, extra.IID); err != nil {
-			return "", err
-		}
-	}
-	if ours[0].Title != title || ours[0].Description != body {
-		_, resp, err := c.gl.Issues.UpdateIssue(c.project, ours[0].IID, &api.UpdateIssueOptions{Title: &title, Description: &body}, api.WithContext(ctx))
-		if err := c.check(resp, err); err != nil {
-			return "", err
-		}
-	}
-	return page(ours[0].WebURL), nil
+	return forge.KeepIssue(ctx, issues{c}, i)
 }
 
-// CloseIssue closes all open issues of ours that carry marker.
-func (c *Client) CloseIssue(ctx context.Context, marker string) error {
-	ours, err := c.issues(ctx, marker)
-	if err != nil {
-		return err
-	}
-	for _, one := range ours {
-		if err := c.closeIssue(ctx, one.IID); err != nil {
-			return err
-		}
-	}
-	return nil
-}
+type issues struct{ c *Client }
 
-func (c *Client) closeIssue(ctx context.Context, iid int64) error {
-	_, resp, err := c.gl.Issues.UpdateIssue(c.project, iid, &api.UpdateIssueOptions{StateEvent: new("close")}, api.WithContext(ctx))
-	return c.check(resp, err)
-}
-
-// issues returns our open issues with the marker, oldest first.
-func (c *Client) issues(ctx context.Context, marker string) ([]*api.Issue, error) {
-	if strings.TrimSpace(marker) == "" {
-		return nil, fmt.Errorf("issues without a marker: %w", plumbline.ErrInvalid)
-	}
+// Own asks GitLab's database: a list without a word to search for goes through no index.
+func (s issues) Own(ctx context.Context, marker string, open bool) ([]forge.OwnIssue, error) {
+	c := s.c
 	me, err := c.me(ctx)
 	if err != nil {
 		return nil, err
 	}
+	state, sort := "opened", "asc"
+	var enough func([]*api.Issue) bool
+	if !open {
+		state, sort = "closed", "desc"
+		pages := 0
+		enough = func([]*api.Issue) bool { pages++; return pages >= closedPages }
+	}
 	all, err := list(c, func(l api.ListOptions) ([]*api.Issue, *api.Response, error) {
 		return c.gl.Issues.ListProjectIssues(c.project, &api.ListProjectIssuesOptions{
-			ListOptions: l, State: new("opened"), Scope: new("all"), AuthorID: &me, OrderBy: new("created_at"), Sort: new("asc"),
+			ListOptions: l, State: &state, Scope: new("all"), AuthorID: &me, OrderBy: new("created_at"), Sort: &sort,
 		}, api.WithContext(ctx))
-	}, nil)
+	}, enough)
 	if err != nil {
 		return nil, err
 	}
-	for _, one := range all {
-		if one.IID < 1 || one.Author == nil {
+	var out []forge.OwnIssue
+	for _, i := range all {
+		if i.IID < 1 || i.Author == nil {
 			return nil, unexpected("an issue without number or author")
 		}
+		if i.Author.ID == me && i.State == state && strings.Contains(i.Description, marker) {
+			out = append(out, ownIssue(i))
+		}
 	}
-	ours := slices.DeleteFunc(all, func(i *api.Issue) bool {
-		return i.Author.ID != me || i.State != "opened" || !strings.Contains(i.Description, marker)
-	})
-	slices.SortFunc(ours, func(a, b *api.Issue) int { return cmp.Compare(a.IID, b.IID) })
-	return slices.CompactFunc(ours, func(a, b *api.Issue) bool { return a.IID == b.IID }), nil
+	return out, nil
+}
+
+func ownIssue(i *api.Issue) forge.OwnIssue {
+	return forge.OwnIssue{
+		Number: i.IID, Title: i.Title, Body: i.Description, Labels: i.Labels, Open: i.State == "opened", Locked: i.DiscussionLocked, URL: page(i.WebURL),
+	}
+}
+
+// Make opens an issue. GitLab makes labels that are missing.
+func (s issues) Make(ctx context.Context, title, body string, labels []string) (forge.OwnIssue, error) {
+	made, resp, err := s.c.gl.Issues.CreateIssue(s.c.project, &api.CreateIssueOptions{Title: &title, Description: &body, Labels: labelsOf(labels)}, api.WithContext(ctx))
+	return s.one(made, resp, err)
+}
+
+// Change changes an issue. GitLab does not open one again whose discussion is locked, and answers as if all were well: the state that it tells
+// then is the old one.
+func (s issues) Change(ctx context.Context, was forge.OwnIssue, e forge.IssueEdit) (forge.OwnIssue, error) {
+	o := &api.UpdateIssueOptions{Title: e.Title, Description: e.Body, AddLabels: labelsOf(e.Labels)}
+	if e.Open != nil {
+		o.StateEvent = new("close")
+		if *e.Open {
+			o.StateEvent = new("reopen")
+		}
+	}
+	now, resp, err := s.c.gl.Issues.UpdateIssue(s.c.project, was.Number, o, api.WithContext(ctx))
+	return s.one(now, resp, err)
+}
+
+func (s issues) one(i *api.Issue, resp *api.Response, err error) (forge.OwnIssue, error) {
+	if err := some(i, s.c.check(resp, err)); err != nil {
+		return forge.OwnIssue{}, err
+	}
+	if i.IID < 1 {
+		return forge.OwnIssue{}, unexpected("an issue without number")
+	}
+	return ownIssue(i), nil
 }
 
 // labelsOf returns nil for none: an empty list would be a label without a name.

@@ -319,17 +319,57 @@ func (p *live) issues(t *testing.T, sort string) []*api.Issue {
 func (p *live) Issues(t *testing.T) (out []forgetest.Issue) {
 	for _, i := range slices.Backward(p.issues(t, "desc")) {
 		if i.Author.ID == p.bot && i.IID > p.issue {
-			var labels []string
-			labels = append(labels, i.Labels...)
-			out = append(out, forgetest.Issue{Title: i.Title, Body: i.Description, Labels: labels, Open: i.State == "opened"})
+			out = append(out, seen(i))
 		}
 	}
 	return out
 }
 
-func (p *live) OpenIssue(t *testing.T, title, body string) {
+func seen(i *api.Issue) forgetest.Issue {
+	var labels []string
+	labels = append(labels, i.Labels...)
+	return forgetest.Issue{Number: i.IID, Title: i.Title, Body: i.Description, Labels: labels, Open: i.State == "opened", Locked: i.DiscussionLocked}
+}
+
+func (p *live) Issue(t *testing.T, number int64) forgetest.Issue {
 	t.Helper()
-	if _, _, err := p.theirs.Issues.CreateIssue(p.project, &api.CreateIssueOptions{Title: &title, Description: &body}); err != nil {
+	i, _, err := p.theirs.Issues.GetIssue(p.project, number)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return seen(i)
+}
+
+func (p *live) OpenIssue(t *testing.T, title, body string) int64 {
+	t.Helper()
+	i, _, err := p.theirs.Issues.CreateIssue(p.project, &api.CreateIssueOptions{Title: &title, Description: &body})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return i.IID
+}
+
+func (p *live) CloseIssue(t *testing.T, number int64) {
+	t.Helper()
+	p.changeIssue(t, number, &api.UpdateIssueOptions{StateEvent: new("close")})
+}
+
+func (p *live) LockIssue(t *testing.T, number int64) {
+	t.Helper()
+	p.changeIssue(t, number, &api.UpdateIssueOptions{DiscussionLocked: new(true)})
+}
+
+// DeleteIssue may be refused: who deletes owns the project.
+func (p *live) DeleteIssue(t *testing.T, number int64) {
+	t.Helper()
+	if _, err := p.theirs.Issues.DeleteIssue(p.project, number); err != nil {
+		t.Skipf("the other token may not delete an issue: %v", err)
+	}
+}
+
+func (p *live) changeIssue(t *testing.T, number int64, o *api.UpdateIssueOptions) {
+	t.Helper()
+	if _, _, err := p.theirs.Issues.UpdateIssue(p.project, number, o); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -183,17 +183,45 @@ func (p people) Issues(*testing.T) (out []forgetest.Issue) {
 	p.f.mu.Lock()
 	defer p.f.mu.Unlock()
 	for _, i := range p.f.issues {
-		if i.author == bot {
-			out = append(out, forgetest.Issue{Title: i.title, Body: i.body, Labels: i.labels, Open: !i.closed})
+		if i.author == bot && !i.deleted {
+			out = append(out, i.seen())
 		}
 	}
 	return out
 }
 
-func (p people) OpenIssue(_ *testing.T, title, body string) {
+func (i *fakeIssue) seen() forgetest.Issue {
+	return forgetest.Issue{Number: i.iid, Title: i.title, Body: i.body, Labels: i.labels, Open: !i.closed, Locked: i.locked}
+}
+
+func (p people) Issue(_ *testing.T, number int64) forgetest.Issue {
 	p.f.mu.Lock()
 	defer p.f.mu.Unlock()
-	p.f.openIssue(title, body, nil, dev)
+	return p.f.issues[number-1].seen()
+}
+
+func (p people) OpenIssue(_ *testing.T, title, body string) int64 {
+	p.f.mu.Lock()
+	defer p.f.mu.Unlock()
+	return p.f.openIssue(title, body, nil, dev).iid
+}
+
+func (p people) CloseIssue(_ *testing.T, number int64) {
+	p.f.mu.Lock()
+	defer p.f.mu.Unlock()
+	p.f.issues[number-1].closed = true
+}
+
+func (p people) LockIssue(_ *testing.T, number int64) {
+	p.f.mu.Lock()
+	defer p.f.mu.Unlock()
+	p.f.issues[number-1].locked = true
+}
+
+func (p people) DeleteIssue(_ *testing.T, number int64) {
+	p.f.mu.Lock()
+	defer p.f.mu.Unlock()
+	p.f.issues[number-1].deleted = true
 }
 
 func (p people) Branch(_ *testing.T, name, from string) {
