@@ -195,14 +195,7 @@ func TestDrift(t *testing.T) {
 	r := newRig(t)
 	check := func(stack string, found ...plumbline.Difference) {
 		t.Helper()
-		id := r.observe(plumbline.Observation{Runs: []plumbline.Run{r.newRun(plumbline.KindDrift, "production", stack, "c1")}})[0]
-		r.start(id)
-		rule := func(run *plumbline.Run, now time.Time) error {
-			return run.Finish(run.Claim, plumbline.Outcome{Plan: &plumbline.Plan{}, Differences: found}, &plumbline.PlanInfo{}, now)
-		}
-		if _, err := r.store.FinishDrift(t.Context(), id, r.now, rule, plumbline.DriftLook{Found: found}); err != nil {
-			t.Fatal(err)
-		}
+		r.look(stack, found...)
 		r.settle()
 	}
 	check("a")

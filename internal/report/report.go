@@ -653,7 +653,7 @@ func (r *Reporter) statusesOf(v view, t telling) ([]plumbline.CommitStatus, erro
 	return out, nil
 }
 
-// tellDrift sets one status per environment on the commit that reality was compared with last.
+// tellDrift sets one status per environment on the commit that reality was compared with last, and keeps the environment's issue.
 func (r *Reporter) tellDrift(ctx context.Context, env string) (bool, error) {
 	repo := r.c.Repository.Name
 	looks, err := r.c.Ledger.Runs(ctx, plumbline.RunFilter{
@@ -678,7 +678,9 @@ func (r *Reporter) tellDrift(ctx context.Context, env string) (bool, error) {
 		s.State = plumbline.ToldFailure
 		s.Description = fmt.Sprintf("%s changed outside Git in %s.", count(len(items), "resource"), count(len(stacks), "stack"))
 	}
-	return r.statuses(ctx, subjectDrift(env), looks[0].Commit, []plumbline.CommitStatus{s}, nil)
+	did, err := r.statuses(ctx, subjectDrift(env), looks[0].Commit, []plumbline.CommitStatus{s}, nil)
+	wrote, issueErr := r.tellIssue(ctx, env, looks[0].Commit)
+	return did || wrote, worst(err, issueErr)
 }
 
 func count(n int, what string) string {
