@@ -21,12 +21,13 @@ type kind struct {
 	token    string   // of a line with its token; "": it has none
 	others   string   // why settings of other kinds have no effect
 	pushers  bool     // it tells who pushed the head of a merge request
+	issues   bool     // it has issues
 }
 
 var kinds = map[string]kind{
-	"gitlab":     {schemes: web, standard: "https://gitlab.com", token: `token = env("GITLAB_TOKEN")`, others: tokenForGit, pushers: true},
-	"github":     {schemes: web, standard: "https://github.com", token: `token = env("GITHUB_TOKEN"), or app { … }`, others: tokenForGit, pushers: true},
-	"gitea":      {schemes: web, example: `"https://gitea.example.com"`, token: `token = env("GITEA_TOKEN")`, others: tokenForGit},
+	"gitlab":     {schemes: web, standard: "https://gitlab.com", token: `token = env("GITLAB_TOKEN")`, others: tokenForGit, pushers: true, issues: true},
+	"github":     {schemes: web, standard: "https://github.com", token: `token = env("GITHUB_TOKEN"), or app { … }`, others: tokenForGit, pushers: true, issues: true},
+	"gitea":      {schemes: web, example: `"https://gitea.example.com"`, token: `token = env("GITEA_TOKEN")`, others: tokenForGit, issues: true},
 	"bitbucket":  {schemes: web, standard: "https://api.bitbucket.org/2.0", token: `token = env("BITBUCKET_TOKEN")`, others: tokenForGit},
 	"codecommit": {others: "AWS credentials are used for the API and for Git, from where the AWS SDK finds them; take it out", pushers: true},
 	"git":        {schemes: []string{"https", "http", "ssh", "file"}, example: `"file:///srv/git"`},
