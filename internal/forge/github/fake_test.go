@@ -519,7 +519,11 @@ func (c *call) issueObject(i *thing) object {
 
 func (c *call) listIssues() (int, any) {
 	var all []any
-	for _, i := range slices.Backward(c.things) {
+	things := slices.Clone(c.things)
+	if c.query("sort") == "updated" {
+		slices.SortStableFunc(things, func(a, b *thing) int { return a.updated.Compare(b.updated) })
+	}
+	for _, i := range slices.Backward(things) {
 		if (c.query("state") == "all" || i.state == cmp.Or(c.query("state"), "open")) && (c.query("creator") == "" || c.query("creator") == i.login) {
 			all = append(all, c.issueObject(i))
 		}

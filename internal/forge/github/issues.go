@@ -3,6 +3,7 @@ package github
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 
 	api "github.com/google/go-github/v89/github"
@@ -92,7 +93,7 @@ func (s issues) Change(ctx context.Context, was forge.OwnIssue, e forge.IssueEdi
 		edit.State, edit.StateReason = &state, &why
 	}
 	if len(e.Labels) > 0 {
-		all := append(was.Labels[:len(was.Labels):len(was.Labels)], e.Labels...)
+		all := slices.Concat(was.Labels, e.Labels)
 		edit.Labels = &all
 	}
 	now, _, err := s.c.gh.Issues.Edit(ctx, s.c.owner, s.c.name, int(was.Number), &edit)

@@ -257,7 +257,7 @@ func (p *people) CloseIssue(t *testing.T, number int64) {
 
 func (p *people) LockIssue(t *testing.T, number int64) {
 	t.Helper()
-	p.call(t, "PUT", p.path("/issues/%d/lock", number), nil, nil)
+	p.call(t, "PUT", p.path("/issues/%d/lock", number), map[string]string{"lock_reason": "resolved"}, nil)
 }
 
 func (p *people) Branch(t *testing.T, name, from string) {
