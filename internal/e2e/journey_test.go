@@ -158,8 +158,8 @@ func journey(t *testing.T, engine testenv.Engine, database func(string) string, 
 		t.Fatalf("%d notes after the merge", n)
 	}
 
-	drift(t, d, dir)
-	scanForSecrets(t, d, dir, note.Body)
+	issue := drift(t, d, dir, repo)
+	scanForSecrets(t, d, dir, note.Body+issue)
 	_ = first
 }
 
@@ -195,8 +195,20 @@ func deploy(t *testing.T, d *daemon, env string, stacks, but []string) {
 	})
 }
 
-// drift changes something outside Git: it is found, apart from what was never applied, told once, and resolved when it goes away.
-func drift(t *testing.T, d *daemon, dir string) {
+// drift changes something outside Git: it is found, apart from what was never applied, told once, and resolved when it goes away. The one issue about it
+// is opened, and closed. It returns what the issue said.
+func drift(t *testing.T, d *daemon, dir string, repo *testenv.GiteaRepo) (said string) {
+	issue := func(state, title, says string) {
+		t.Helper()
+		d.eventually("the issue about drift is "+state, time.Minute, func() error {
+			all := repo.Issues(t)
+			if len(all) != 1 || all[0].State != state || all[0].Title != title || !strings.Contains(all[0].Body, says) {
+				return fmt.Errorf("issues: %+v", all)
+			}
+			said += all[0].Body
+			return nil
+		})
+	}
 	zone := filepath.Join(dir, "world/dns/zone")
 	right := read(t, zone)
 	write(t, zone, "hacked\n")
@@ -204,6 +216,7 @@ func drift(t *testing.T, d *daemon, dir string) {
 	if code != 3 || !strings.Contains(out, "local_file.zone") {
 		t.Fatalf("drift check: exit code %d\n%s", code, out)
 	}
+	issue("open", "Drift in production: 1 deleted", "local_file.zone") // the provider takes a file with another content for one that is gone
 	list := d.must("drift", "list")
 	if strings.Count(list, "local_file.zone") != 1 {
 		t.Errorf("drift list:\n%s", list)
@@ -223,6 +236,8 @@ func drift(t *testing.T, d *daemon, dir string) {
 	if items := d.driftItems(); len(items) != 0 {
 		t.Errorf("not resolved: %+v", items)
 	}
+	issue("closed", "Drift in production: none", "In sync again since")
+	return said
 }
 
 func (d *daemon) driftItems() []web.DriftJSON {
