@@ -59,7 +59,8 @@ const issueTries = 3
 // KeepIssue is UpsertIssue by what an adapter can do. Texts are as the forge keeps them already.
 //
 // There is never more than one open issue with the marker. Each call begins by looking for it, so that one whose answer was lost is found, and
-// nothing has to be remembered of where it is. When none is open, the oldest closed one that is not locked is opened again, or told how it ended.
+// nothing has to be remembered of where it is. When none is open, the oldest closed one that is not locked is opened again, or told how it ended;
+// with i.Stay it is told and stays closed.
 // When there is none of those, because there never was one or somebody locked or deleted it, one is made; then they are listed once more, since
 // another daemon may have been as quick: the oldest stays, and the others are closed and point to it. Two daemons choose the same.
 func KeepIssue(ctx context.Context, f Issues, i Issue) (url string, err error) {
@@ -110,6 +111,7 @@ func keepClosed(ctx context.Context, f Issues, i Issue) (url string, done bool, 
 	if err != nil {
 		return "", false, err
 	}
+	i.Open = i.Open && !i.Stay
 	for _, one := range closed {
 		if one.Locked {
 			continue

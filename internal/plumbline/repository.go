@@ -225,6 +225,7 @@ type Issue struct {
 	Title, Body string
 	Labels      []string // left out where they cannot be had
 	Open        bool
+	Stay        bool // it is no news: one that somebody has closed is brought up to date and stays closed, and none is made
 }
 
 // Restoration is a commit that puts files back to what they were.

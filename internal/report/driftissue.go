@@ -3,6 +3,8 @@ package report
 import (
 	"cmp"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"slices"
@@ -26,8 +28,8 @@ const (
 
 // tellIssue keeps the issue of an environment's drift: opened when something drifts, kept up to date in place, closed when nothing counts any more.
 //
-// It is written when there is news, and only when it would say something else: so one that somebody has closed while something is different stays
-// closed until there is something new to say, and is opened again then.
+// It is written when something happened, and only when it would say something else. One that somebody has closed while something is different stays
+// closed until other things are different than before: that somebody has taken note of one of them opens nothing again.
 func (r *Reporter) tellIssue(ctx context.Context, env, commit string) (bool, error) {
 	repo := r.c.Repository.Name
 	f, ok := r.c.Forge.(issuer)
@@ -54,12 +56,22 @@ func (r *Reporter) tellIssue(ctx context.Context, env, commit string) (bool, err
 			return false, err
 		}
 	}
+	newsKey, news := "issue news "+env, d.news()
+	told, err := r.c.Ledger.Told(ctx, repo, newsKey)
+	if err != nil {
+		return false, err
+	}
 	limit := r.c.Forge.NoteLimit()
 	still := DriftIssue(d.still(), limit)
 	did, err := r.once(ctx, key, fmt.Sprintln(still.Open, still.Title, still.Body), func() error {
-		_, err := f.UpsertIssue(ctx, DriftIssue(d, limit))
+		i := DriftIssue(d, limit)
+		i.Stay = told == news
+		_, err := f.UpsertIssue(ctx, i)
 		return err
 	})
+	if err == nil && told != news {
+		return did, r.c.Ledger.Tell(ctx, repo, newsKey, news)
+	}
 	switch {
 	case errors.Is(err, plumbline.ErrDenied) || errors.Is(err, plumbline.ErrNotFound):
 		// The next news will be told again; until somebody does something about it, trying more often would change nothing.
@@ -91,6 +103,15 @@ type DriftData struct {
 func (d DriftData) still() DriftData {
 	d.Commit, d.unseen = "", true
 	return d
+}
+
+// news changes when other things are different than before.
+func (d DriftData) news() string {
+	h := sha256.New()
+	for _, it := range d.counting() {
+		fmt.Fprintln(h, it.Fingerprint, it.Flapping)
+	}
+	return hex.EncodeToString(h.Sum(nil)[:16])
 }
 
 // counting are the items that people should do something about, the worst first.

@@ -384,17 +384,37 @@ func TestDriftIssueAcknowledged(t *testing.T) {
 	r := newRig(t)
 	r.look("a", outside1)
 	r.settle()
-	items, err := r.store.DriftItems(t.Context(), plumbline.DriftFilter{Repository: "infra"})
-	if err != nil || len(items) != 1 {
-		t.Fatal(items, err)
+	acknowledge := func(by, note string) {
+		t.Helper()
+		items, err := r.store.DriftItems(t.Context(), plumbline.DriftFilter{Repository: "infra", Stack: "a"})
+		if err != nil || len(items) != 1 {
+			t.Fatal(items, err)
+		}
+		if _, err := r.store.UpdateDrift(t.Context(), items[0].ID, r.now, func(it plumbline.DriftItem, now time.Time) (plumbline.DriftWrite, error) {
+			return it.Acknowledge(by, note, now)
+		}); err != nil {
+			t.Fatal(err)
+		}
+		r.settle()
 	}
-	if _, err := r.store.UpdateDrift(t.Context(), items[0].ID, r.now, func(it plumbline.DriftItem, now time.Time) (plumbline.DriftWrite, error) {
-		return it.Acknowledge("alice", "on it", now)
-	}); err != nil {
-		t.Fatal(err)
-	}
-	r.settle()
+	acknowledge("alice", "on it")
 	if i := r.issue(); i.Edits != 1 || !i.Open || !strings.Contains(i.Body, "| known to alice: on it |") {
 		t.Errorf("%+v", i)
+	}
+	// Who has closed it and then takes note of it has peace.
+	r.forge.EditIssue(1, func(i *forgetest.Issue) { i.Open = false })
+	acknowledge("bob", "me too")
+	if i := r.issue(); i.Edits != 2 || i.Open || !strings.Contains(i.Body, "| known to bob: me too |") {
+		t.Errorf("closed by somebody, then acknowledged: %+v", i)
+	}
+	r.look("b", outside2)
+	r.settle()
+	if i := r.issue(); !i.Open {
+		t.Errorf("and then there is more: %+v", i)
+	}
+	r.forge.EditIssue(1, func(i *forgetest.Issue) { i.Deleted = true })
+	acknowledge("carol", "")
+	if all := r.forge.Issues(); len(all) != 0 {
+		t.Errorf("deleted by somebody, then acknowledged: %+v", all)
 	}
 }

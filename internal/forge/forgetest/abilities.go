@@ -237,7 +237,14 @@ func testIssues(t *testing.T, f Fixture) {
 	again("drift again")
 	number := d.check(t, want)[0]
 	d.people.CloseIssue(t, number)
-	want.Body = d.mark + "\n2 items"
+	want.Body, want.Stay = d.mark+"\n1 item, and somebody knows", true
+	closed := want
+	closed.Open = false
+	if again := d.upsert(t, want); again != page {
+		t.Errorf("closed by somebody, and no news: the issue moved from %s to %s", page, again)
+	}
+	d.check(t, closed)
+	want.Body, want.Stay = d.mark+"\n2 items", false
 	again("closed by somebody, and there is news")
 	d.people.CloseIssue(t, number)
 	want.Body, want.Open = d.mark+"\nIn sync again.", false
