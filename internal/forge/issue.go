@@ -53,7 +53,7 @@ type Issues interface {
 	Change(ctx context.Context, was OwnIssue, e IssueEdit) (OwnIssue, error)
 }
 
-// issueTries is how often an issue is looked for that is deleted before it can be changed.
+// issueTries is how often an issue is looked for that is deleted, or changed by somebody else, before it can be changed.
 const issueTries = 3
 
 // KeepIssue is UpsertIssue by what an adapter can do. Texts are as the forge keeps them already.
@@ -65,17 +65,24 @@ const issueTries = 3
 // another daemon may have been as quick: the oldest stays, and the others are closed and point to it. Two daemons choose the same.
 func KeepIssue(ctx context.Context, f Issues, i Issue) (url string, err error) {
 	ctx = Urgent(ctx)
+	var old outdated
 	for range issueTries {
 		url, err = keepIssue(ctx, f, i)
-		if !errors.Is(err, errVanished) {
+		if !errors.As(err, &old) {
 			return url, err
 		}
 	}
-	return "", fmt.Errorf("the issue %q is listed, and gone each time it is to be changed: %w", i.Title, plumbline.ErrConflict)
+	if errors.Is(old, plumbline.ErrNotFound) {
+		return "", fmt.Errorf("the issue %q is listed, and gone each time it is to be changed: %w", i.Title, plumbline.ErrConflict)
+	}
+	return "", old.error
 }
 
-// errVanished is an issue that was listed and could not be changed any more.
-var errVanished = errors.New("the issue is gone")
+// outdated is why an issue could not be changed that is not any more as it was listed: it is gone, or another daemon changes it in this very moment
+// (Gitea answers 409 then).
+type outdated struct{ error }
+
+func (o outdated) Unwrap() error { return o.error }
 
 func keepIssue(ctx context.Context, f Issues, i Issue) (string, error) {
 	open, err := own(ctx, f, i.Marker, true)
@@ -147,8 +154,8 @@ func change(ctx context.Context, f Issues, was OwnIssue, i Issue) (OwnIssue, err
 		return was, nil
 	}
 	now, err := f.Change(ctx, was, e)
-	if errors.Is(err, plumbline.ErrNotFound) {
-		return OwnIssue{}, errVanished
+	if errors.Is(err, plumbline.ErrNotFound) || errors.Is(err, plumbline.ErrConflict) {
+		err = outdated{err}
 	}
 	return now, err
 }
@@ -157,8 +164,11 @@ func change(ctx context.Context, f Issues, was OwnIssue, i Issue) (OwnIssue, err
 func closeDuplicate(ctx context.Context, f Issues, extra OwnIssue, kept int64) error {
 	body, open := fmt.Sprintf("The same as #%d.", kept), false
 	_, err := f.Change(ctx, extra, IssueEdit{Body: &body, Open: &open})
-	if errors.Is(err, plumbline.ErrNotFound) {
+	switch {
+	case errors.Is(err, plumbline.ErrNotFound):
 		return nil // somebody deleted it
+	case errors.Is(err, plumbline.ErrConflict):
+		return outdated{err}
 	}
 	return err
 }

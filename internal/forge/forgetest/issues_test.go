@@ -122,6 +122,33 @@ func TestIssueDeleted(t *testing.T) {
 	}
 }
 
+// TestIssueConflict: a forge that says that somebody else is changing the issue is asked again, and not forever.
+func TestIssueConflict(t *testing.T) {
+	f := &Forge{}
+	for range 2 {
+		f.OpenIssue("plumbline", "Drift", wanted.Marker)
+	}
+	n, conflicts := 0, 2
+	f.Fault(func(_ context.Context, method string) error {
+		if method != "ChangeIssue" {
+			return nil
+		}
+		if n++; n > conflicts {
+			return nil
+		}
+		return fmt.Errorf("already changed: %w", plumbline.ErrConflict)
+	})
+	if err := upsertIssue(t, f, wanted); err != nil || n != 4 {
+		t.Errorf("%v after %d changes", err, n)
+	}
+	n, conflicts = 0, 100
+	news := wanted
+	news.Body += ", 3 items"
+	if err := upsertIssue(t, f, news); !errors.Is(err, plumbline.ErrConflict) || n != 3 {
+		t.Errorf("%v after %d changes", err, n)
+	}
+}
+
 // TestIssueDuplicates: of several the oldest stays. The others point to it, are not found again, and are closed once.
 func TestIssueDuplicates(t *testing.T) {
 	f := &Forge{}
