@@ -69,6 +69,8 @@ var edges = map[string]map[string]string{
 	},
 	"internal/forge/forgetest": {"internal/forge": "keeps the contract, and checks it", "internal/plumbline": "domain values"},
 
+	"internal/aws": {"internal/plumbline": "kinds of errors, who changed something"},
+
 	"internal/testenv": {},
 	"internal/e2e":     {},
 	"examples":         {},
@@ -77,6 +79,9 @@ var edges = map[string]map[string]string{
 
 // forbidden is what the domain must not import: it neither reads, nor writes, nor waits.
 var forbidden = []string{"context", "io", "os", "net", "net/http", "database/sql", "os/exec", "time/tzdata", "sync"}
+
+// ofAWS are the packages that may import the SDK of AWS: each of the others would bring a way of its own to find credentials.
+var ofAWS = []string{"internal/aws", "internal/forge/codecommit"}
 
 // testOnly is what only tests may import.
 var testOnly = []string{"internal/testenv", "internal/forge/forgetest", "internal/redact/redacttest", "internal/e2e", "testing"}
@@ -131,6 +136,9 @@ func TestImports(t *testing.T) {
 			}
 			if name == "internal/plumbline" && slices.Contains(forbidden, path) {
 				t.Errorf("the domain imports %s", path)
+			}
+			if strings.HasPrefix(path, "github.com/aws/") && !slices.Contains(ofAWS, name) {
+				t.Errorf("%s imports %s: AWS is asked by %s", name, path, strings.Join(ofAWS, " or "))
 			}
 			our, ok := strings.CutPrefix(path, module)
 			if !ok {

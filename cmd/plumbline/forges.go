@@ -9,10 +9,9 @@ import (
 	"sync"
 	"time"
 
-	"github.com/aws/aws-sdk-go-v2/aws"
-	awsconfig "github.com/aws/aws-sdk-go-v2/config"
 	"go.uber.org/zap"
 
+	"github.com/plumbline/plumbline/internal/aws"
 	"github.com/plumbline/plumbline/internal/config"
 	"github.com/plumbline/plumbline/internal/forge"
 	"github.com/plumbline/plumbline/internal/forge/bitbucket"
@@ -31,9 +30,9 @@ import (
 type link struct {
 	config.Forge
 	budget *forge.Budget
-	hooks  *hook.Receiver          // nil: none are taken
-	appKey plumbline.Secret        // of a GitHub App
-	creds  aws.CredentialsProvider // of CodeCommit
+	hooks  *hook.Receiver   // nil: none are taken
+	appKey plumbline.Secret // of a GitHub App
+	aws    *aws.Account     // for CodeCommit
 }
 
 func newLink(ctx context.Context, f config.Forge) (*link, error) {
@@ -46,11 +45,10 @@ func newLink(ctx context.Context, f config.Forge) (*link, error) {
 		l.appKey = plumbline.NewSecret(string(pem))
 	}
 	if f.Kind == "codecommit" {
-		c, err := awsconfig.LoadDefaultConfig(ctx, awsconfig.WithRegion(f.Region))
-		if err != nil {
+		var err error
+		if l.aws, err = aws.Load(ctx, aws.Config{Region: f.Region}); err != nil {
 			return nil, fmt.Errorf("forge %s: %w", f.Name, err)
 		}
-		l.creds = c.Credentials
 	}
 	if !f.Webhook.IsZero() {
 		var err error
@@ -104,7 +102,7 @@ func (l *link) client(repo plumbline.Repository, open func(git.Remote) (*git.Rep
 		}
 	case "codecommit":
 		var c *codecommit.Client
-		if c, err = codecommit.New(codecommit.Config{Region: l.Region, Project: repo.Project, Credentials: l.creds, Approve: l.Approves, Dial: dial}); err == nil {
+		if c, err = codecommit.New(codecommit.Config{Region: l.Region, Project: repo.Project, Credentials: l.aws.Credentials(), Approve: l.Approves, Dial: dial}); err == nil {
 			client, remote.URL, remote.Credentials = c, c.Remote(), c.GitPassword
 		}
 	case "git":
@@ -216,7 +214,7 @@ func (d *daemon) wish(repo string) {
 
 // events reads the queue with a forge's events.
 func (d *daemon) events(l *link) (*loop, error) {
-	q, err := codecommit.NewQueue(codecommit.QueueConfig{Region: l.Region, URL: l.Queue, Credentials: l.creds})
+	q, err := codecommit.NewQueue(codecommit.QueueConfig{Region: l.Region, URL: l.Queue, Credentials: l.aws.Credentials()})
 	if err != nil {
 		return nil, fmt.Errorf("forge %s: %w", l.Name, err)
 	}
