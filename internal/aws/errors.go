@@ -69,7 +69,7 @@ const (
 func (a *Account) refused(operation string, err error) error {
 	err = refusal(operation, err, a.creds.secrets())
 	var told *Error
-	if errors.As(err, &told) && throttled(told.Code) {
+	if errors.As(err, &told) && (throttled(told.Code) || told.Status == http.StatusTooManyRequests) {
 		return &plumbline.Retry{At: a.conf.Now().Add(unnamed), Err: told}
 	}
 	return err
@@ -142,7 +142,7 @@ func skewed(code, message string) bool {
 
 func throttled(code string) bool {
 	_, ok := retry.DefaultThrottleErrorCodes[code]
-	return ok || code == "KMSThrottlingException" || code == "KMSThrottling"
+	return ok || code == "KMSThrottling" || code == "Throttled" // as SNS says it
 }
 
 // expired are codes that go away when the credentials are fetched again.
