@@ -172,7 +172,7 @@ func (f *fake) respond(service, name string, c call, out reply) (*http.Response,
 		kind = "application/x-amz-json-1.1"
 		v := out.body
 		if out.code != "" {
-			v = map[string]any{"__type": out.code, "message": out.message}
+			v = map[string]any{"__type": out.code, f.messageOf(service, out.code): out.message}
 		}
 		b, err := json.Marshal(v)
 		if err != nil {
@@ -200,11 +200,19 @@ func (f *fake) respond(service, name string, c call, out reply) (*http.Response,
 	}, nil
 }
 
+// messageOf is how the message of an exception is called: the one of AWS's own is in small letters, that of a service as the service wants it.
+func (f *fake) messageOf(service, code string) string {
+	dir := moduleDir(f.t, service)
+	b, err := os.ReadFile(filepath.Join(dir, "response_snapshot", code+".error.snap"))
+	if err == nil && strings.Contains(string(b), `"Message"`) {
+		return "Message"
+	}
+	return "message"
+}
+
 var moduleDirs sync.Map
 
-// snapshot reads what AWS publishes with its SDK; "": nothing of that name.
-func snapshot(t *testing.T, service, file string) string {
-	t.Helper()
+func moduleDir(t *testing.T, service string) string {
 	module := "github.com/aws/aws-sdk-go-v2/service/" + service
 	dir, ok := moduleDirs.Load(module)
 	if !ok {
@@ -216,7 +224,13 @@ func snapshot(t *testing.T, service, file string) string {
 		dir = strings.TrimSpace(string(out))
 		moduleDirs.Store(module, dir)
 	}
-	b, err := os.ReadFile(filepath.Join(dir.(string), file))
+	return dir.(string)
+}
+
+// snapshot reads what AWS publishes with its SDK; "": nothing of that name.
+func snapshot(t *testing.T, service, file string) string {
+	t.Helper()
+	b, err := os.ReadFile(filepath.Join(moduleDir(t, service), file))
 	if err != nil {
 		t.Error(err)
 	}
@@ -244,7 +258,7 @@ func (f *fake) request(service, name string, r *http.Request, c call) {
 		if err := json.Unmarshal([]byte(body), &sample); err != nil {
 			f.t.Errorf("%s: %v", c.Operation, err)
 		}
-		for _, bad := range like(c.Operation, map[string]any(c.JSON), sample) {
+		for _, bad := range like(c.Operation, c.JSON, sample) {
 			f.t.Error(bad)
 		}
 		return

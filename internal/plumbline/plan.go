@@ -94,6 +94,8 @@ type Change struct {
 	ReplacePaths []string
 	Attributes   []Attribute // changed ones; members of objects by name, elements of lists by index
 	Omitted      int         // how many more have changed and are not kept, because the plan is very large
+
+	Known map[string]string `json:",omitempty"` // of drift: what tells the object to its cloud, as in Difference
 }
 
 // OnlyEmpties reports whether nothing differs but that an empty value (a text, a list or a map) stands where there was nothing, or the other way

@@ -263,6 +263,7 @@ func (r *reader) drifted(c *resource) {
 		return
 	}
 	out := c.domain()
+	out.Known = known(c.kind, c.place)
 	r.walker.begin(false, r.drift.room(out), nil)
 	r.walker.resource(c.place)
 	r.keep(&r.drift, out)

@@ -60,6 +60,7 @@ func maskChanges(list []plumbline.Change, mask func(string) string) {
 		}
 		maskAll(c.ReplacePaths, mask)
 		maskAttributes(c.Attributes, mask)
+		maskKnown(c.Known, mask)
 	}
 }
 
@@ -68,6 +69,7 @@ func MaskDifferences(list []plumbline.Difference, mask func(string) string) {
 	for i := range list {
 		list[i].Address = maskAddress(list[i].Address, mask)
 		maskAttributes(list[i].Attributes, mask)
+		maskKnown(list[i].Known, mask)
 	}
 }
 
