@@ -29,9 +29,16 @@ var (
 	errTimeout     = errors.New("took too long")
 )
 
-// Main is the process's side: `plumbline runner DIR`. It reads the job from stdin, carries it out and returns the exit code: 0 when there is a
+// Main is the process's side: `plumbline runner DIR`, and `plumbline runner credentials DIR`, which Terraform starts. The first reads the job from stdin, carries it out and returns the exit code: 0 when there is a
 // result, whatever it says. SIGTERM and SIGINT interrupt Terraform, once.
 func Main(ctx context.Context, args []string, stdin io.Reader) int {
+	if len(args) == 2 && args[0] == "credentials" {
+		if err := PrintCredentials(ctx, args[1], os.Stdout); err != nil {
+			fmt.Fprintln(os.Stderr, "plumbline:", err)
+			return 1
+		}
+		return 0
+	}
 	// Terraform is killed with the thread that started it.
 	runtime.LockOSThread()
 	if len(args) != 1 {

@@ -12,9 +12,10 @@
 //	plan.json       the plan in the domain's words, masked
 //	result.json     how it ended; written last, as a whole
 //	runner.err      what the process itself had to say, normally nothing
+//	credentials.json what Terraform is on AWS, where the run has credentials of its own; renewed by the worker
 //	home/ tmp/      Terraform's HOME and TMPDIR
 //
-// Secrets (variables, environment, the digest's key) come through the standard input, so that they are in no file but the two
+// Secrets (variables, environment, the digest's key) come through the standard input, so that they are in no file but those
 // that Terraform needs for the time it needs them.
 //
 //	lock held               it is going on: attach
@@ -67,7 +68,7 @@ const (
 )
 
 // holdsSecrets lists what Clear removes first.
-var holdsSecrets = []string{varsFile, backendFile, planFile, storedFile, masksFile}
+var holdsSecrets = []string{varsFile, backendFile, planFile, storedFile, masksFile, CredentialsFile}
 
 // wire is a job as the process reads it. Unlike plumbline.Job it spells secrets out.
 type wire struct {
