@@ -35,7 +35,7 @@ type Config struct {
 	Region      string                  // default: AWS_REGION, or the profile's
 	Credentials sdk.CredentialsProvider // default: the SDK's chain: environment, profile, web identity (IRSA), ECS, EKS, EC2
 	Timeout     time.Duration           // for one question, its repetitions included, and for credentials; default 15 s
-	Endpoint    string                  // where all services are asked; default: where AWS has them
+	Endpoint    string                  // where all services are asked; default: where AWS has them, or AWS_ENDPOINT_URL_…
 	Transport   http.RoundTripper       // default: the SDK's
 	Now         func() time.Time        // default time.Now
 }
@@ -49,6 +49,7 @@ const (
 // Account is who Plumbline itself is on AWS. Its methods are safe for concurrent use.
 type Account struct {
 	conf  Config
+	base  sdk.Config // what this machine says besides: endpoints of its own, FIPS
 	creds *purse
 	http  *http.Client
 
@@ -91,7 +92,7 @@ func Load(ctx context.Context, c Config) (*Account, error) {
 			c.Transport = b.GetTransport()
 		}
 	}
-	a := &Account{conf: c, creds: newPurse(found.Credentials, c.Timeout)}
+	a := &Account{conf: c, base: found, creds: newPurse(found.Credentials, c.Timeout)}
 	a.http = &http.Client{
 		Transport:     wire{c.Transport},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
@@ -119,9 +120,7 @@ func (a *Account) Identity(ctx context.Context) (string, error) {
 	}
 	ctx, cancel := a.within(ctx)
 	defer cancel()
-	out, err := sts.New(sts.Options{
-		Region: region, Credentials: a.creds, HTTPClient: a.http, Retryer: a.patience(), BaseEndpoint: a.endpoint(),
-	}).GetCallerIdentity(ctx, &sts.GetCallerIdentityInput{})
+	out, err := sts.NewFromConfig(a.config(region)).GetCallerIdentity(ctx, &sts.GetCallerIdentityInput{})
 	if err != nil {
 		return "", a.refused("sts:GetCallerIdentity", err)
 	}
@@ -150,16 +149,18 @@ func (a *Account) within(ctx context.Context) (context.Context, context.CancelFu
 	return context.WithTimeout(ctx, a.conf.Timeout)
 }
 
-func (a *Account) endpoint() *string {
-	if a.conf.Endpoint == "" {
-		return nil
+// config is for the client of one service.
+func (a *Account) config(region string) sdk.Config {
+	c := a.base.Copy()
+	c.Region, c.Credentials, c.HTTPClient = region, a.creds, a.http
+	// What may go away by itself is asked for again.
+	c.Retryer = func() sdk.Retryer {
+		return retry.NewStandard(func(o *retry.StandardOptions) { o.MaxAttempts, o.MaxBackoff = maxAttempts, maxBackoff })
 	}
-	return &a.conf.Endpoint
-}
-
-// patience asks again after what may go away by itself.
-func (a *Account) patience() sdk.Retryer {
-	return retry.NewStandard(func(o *retry.StandardOptions) { o.MaxAttempts, o.MaxBackoff = maxAttempts, maxBackoff })
+	if a.conf.Endpoint != "" {
+		c.BaseEndpoint = &a.conf.Endpoint
+	}
+	return c
 }
 
 // purse holds credentials: it bounds how long they may take, says in words why there are none, and knows what has to be masked.

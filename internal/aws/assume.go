@@ -54,7 +54,7 @@ func (a *Account) assume(ctx context.Context, r Role) (sdk.Credentials, error) {
 	if !sessionName.MatchString(r.Session) {
 		return sdk.Credentials{}, fmt.Errorf("the name of a session of %s is %q: %w", r.ARN, r.Session, plumbline.ErrInvalid)
 	}
-	client := sts.New(sts.Options{Region: region, Credentials: a.creds, HTTPClient: a.http, Retryer: a.patience(), BaseEndpoint: a.endpoint()})
+	client := sts.NewFromConfig(a.config(region))
 	lifetime := min(max(cmp.Or(r.Lifetime, shortest), shortest), longest)
 	for {
 		c, err := a.ask(ctx, client, r, lifetime)
@@ -210,7 +210,7 @@ func upper(s string) string { return strings.ToUpper(s[:1]) + s[1:] }
 func (a *Account) As(r Role) *Account {
 	conf := a.conf
 	conf.Region = cmp.Or(r.Region, conf.Region)
-	return &Account{conf: conf, http: a.http, creds: newPurse(sdk.CredentialsProviderFunc(func(ctx context.Context) (sdk.Credentials, error) {
+	return &Account{conf: conf, base: a.base, http: a.http, creds: newPurse(sdk.CredentialsProviderFunc(func(ctx context.Context) (sdk.Credentials, error) {
 		c, err := a.assume(ctx, r)
 		if err != nil {
 			return c, &CredentialsError{What: err.Error(), Err: err}

@@ -78,7 +78,7 @@ func TestLend(t *testing.T) {
 		t.Errorf("asked %v\nwant %v", got[0].Form, want)
 	}
 	config, err := os.ReadFile(filepath.Join(o.Dir, "home", ".aws", "config"))
-	if want := "[default]\ncredential_process = \"/opt/plumb line/plumbline\" \"runner\" \"credentials\" \"" + o.Dir + "\"\nregion = eu-central-1\n"; err != nil || string(config) != want {
+	if want := "[default]\ncredential_process = /opt/plumb\\ line/plumbline runner credentials " + o.Dir + "\nregion = eu-central-1\n"; err != nil || string(config) != want {
 		t.Errorf("%s, %v, want %s", config, err, want)
 	}
 	if _, err := os.Stat(filepath.Join(o.Dir, "home", ".aws", "credentials")); !errors.Is(err, os.ErrNotExist) {
@@ -106,6 +106,44 @@ func TestLend(t *testing.T) {
 	}
 	if err := loan.End(); err != nil {
 		t.Errorf("a second time: %v", err)
+	}
+}
+
+// TestProgram has the AWS SDK itself read what was written, with a program and a directory whose names are no words of a shell.
+func TestProgram(t *testing.T) {
+	f := newFake(t)
+	var n atomic.Int64
+	f.on("sts:AssumeRole", lent(&n, "AssumeRole"))
+	a := f.load(t)
+	o := order(t)
+	o.Dir = filepath.Join(o.Dir, `it's #1 "$HOME" \ ; and `+"`more`")
+	if err := os.Mkdir(o.Dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	program := filepath.Join(o.Dir, "print it")
+	if err := os.WriteFile(program, []byte("#!/bin/sh\ncat \"$1/$2\"\n"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	o.Program = []string{program, o.Dir, o.File}
+	loan, err := a.Lend(t.Context(), o, never(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("AWS_CONFIG_FILE", filepath.Join(o.Dir, "home", ".aws", "config"))
+	terraform, err := aws.Load(t.Context(), aws.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := terraform.Credentials().Retrieve(t.Context())
+	if err != nil || c.AccessKeyID != "ASIARUN1" || !c.CanExpire || terraform.Region() != "eu-central-1" {
+		t.Errorf("%s, %v", c.AccessKeyID, err)
+	}
+	if err := loan.End(); err != nil {
+		t.Error(err)
+	}
+	o.Program = []string{"a\nb"}
+	if _, err := a.Lend(t.Context(), o, never(t)); !errors.Is(err, plumbline.ErrInvalid) {
+		t.Errorf("%v", err)
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+	"unicode"
 
 	sdk "github.com/aws/aws-sdk-go-v2/aws"
 
@@ -22,7 +23,7 @@ type Order struct {
 	Dir     string   // the run's own directory; File and Home are relative to it
 	File    string   // where the credentials are written, as `credential_process` prints them; mode 0600, replaced as a whole
 	Home    string   // whose .aws/config names the program that prints them
-	Program []string // that prints File; its words must need no quoting within double quotes
+	Program []string // that prints File, with its arguments
 }
 
 // Loan is credentials of a role for one phase of a run. Terraform gets them from the program of the order, as often as it needs them; while the loan
@@ -174,14 +175,31 @@ func (o Order) configure() error {
 	}
 	var words []string
 	for _, w := range o.Program {
-		if w == "" || strings.ContainsAny(w, "\"$`\\\n\r") {
-			return fmt.Errorf("the program %q cannot stand in a configuration file of AWS: %w", w, plumbline.ErrInvalid)
+		word, err := shellWord(w)
+		if err != nil {
+			return err
 		}
-		words = append(words, `"`+w+`"`)
+		words = append(words, word)
 	}
 	text := "[default]\ncredential_process = " + strings.Join(words, " ") + "\n"
 	if o.Region != "" {
 		text += "region = " + o.Region + "\n"
 	}
 	return root.WriteFile(filepath.Join(aws, "config"), []byte(text), 0o600)
+}
+
+// shellWord writes a word of a command line that the SDKs of AWS give to a shell. Quotes would not do: the SDK for Go takes a pair of them off that is
+// around the whole line.
+func shellWord(w string) (string, error) {
+	if w == "" || strings.ContainsFunc(w, unicode.IsControl) {
+		return "", fmt.Errorf("the program %q cannot stand in a configuration file of AWS: %w", w, plumbline.ErrInvalid)
+	}
+	var b strings.Builder
+	for _, c := range w {
+		if c < unicode.MaxASCII && !unicode.IsLetter(c) && !unicode.IsDigit(c) && !strings.ContainsRune("_./:@%+=,-", c) {
+			b.WriteByte('\\')
+		}
+		b.WriteRune(c)
+	}
+	return b.String(), nil
 }

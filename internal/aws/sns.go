@@ -58,10 +58,7 @@ func (p *Publisher) Publish(ctx context.Context, topic, subject, message string,
 	}
 	ctx, cancel := p.account.within(ctx)
 	defer cancel()
-	client := sns.New(sns.Options{
-		Region: region, Credentials: p.account.creds, HTTPClient: p.account.http, Retryer: p.account.patience(), BaseEndpoint: p.account.endpoint(),
-	})
-	out, err := client.Publish(ctx, in)
+	out, err := sns.NewFromConfig(p.account.config(region)).Publish(ctx, in)
 	if err != nil {
 		return fmt.Errorf("publish to %s: %w", topic, p.account.refused("sns:Publish", err))
 	}

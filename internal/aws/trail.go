@@ -283,9 +283,7 @@ func (c *TrailCheck) ask(ctx context.Context, region, name string, begin, until 
 		LookupAttributes: []types.LookupAttribute{{AttributeKey: types.LookupAttributeKeyResourceName, AttributeValue: &name}},
 		StartTime:        &begin, EndTime: &until, MaxResults: sdk.Int32(50),
 	}
-	client := cloudtrail.New(cloudtrail.Options{
-		Region: region, Credentials: c.t.c.Account.creds, HTTPClient: c.t.c.Account.http, Retryer: sdk.NopRetryer{}, BaseEndpoint: c.t.c.Account.endpoint(),
-	})
+	client := cloudtrail.NewFromConfig(c.t.c.Account.config(region), func(o *cloudtrail.Options) { o.Retryer = sdk.NopRetryer{} })
 	var out []record
 	for range maxPages {
 		page, err := c.page(ctx, client, region, in)

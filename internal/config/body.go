@@ -350,7 +350,7 @@ var later = map[string][]string{
 	"":            {"notify"},
 	"server":      {"artifacts"},
 	"providers":   {"allow"},
-	"environment": {"aws", "sops", "notify"},
+	"environment": {"sops", "notify"},
 	"drift":       {"remediate", "apply_only", "ignore"},
 	"functions":   {"aws_secret", "aws_ssm"},
 }

@@ -173,6 +173,10 @@ func (r *reader) environment(b *body, repository string, f Forge, access plumbli
 	if s := b.one("signed"); s != nil {
 		env.Signed = r.signed(s)
 	}
+	if a := b.one("aws"); a != nil {
+		env.AWS = r.aws(a, env.Apply)
+		r.ownCredentials(b, env.AWS)
+	}
 	if d := b.one("drift"); d != nil {
 		env.Drift = r.drift(d, f)
 	}

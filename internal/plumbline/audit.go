@@ -79,6 +79,9 @@ func Audit(before, after Run) []AuditEntry {
 	add := func(action AuditAction, who string, door Door, detail string) {
 		e := at
 		e.Action, e.Who, e.Door, e.Detail = action, who, door, detail
+		if action == AuditApply && before.State == StateApplying {
+			e.Credentials = after.Credentials
+		}
 		out = append(out, e)
 	}
 	for _, a := range after.Approvals {

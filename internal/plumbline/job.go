@@ -38,6 +38,9 @@ type Job struct {
 	// NoState of the last plan of this stack: false means a state was known, so that one that is suddenly empty is refused
 	// rather than planned as "create everything".
 	HadState bool
+
+	Mask        []string `json:"-"`          // secrets besides those in Vars, Backend and Env, to be masked in the log
+	Credentials string   `json:",omitempty"` // as whom it works in its cloud, for the audit log
 }
 
 // Outcome is how a phase ended. Exactly one of Plan (a plan), Applied, Stale, Failure, Interrupted says what happened.
@@ -57,6 +60,7 @@ type Outcome struct {
 	StateFile   string    // errored.tfstate: the state that Terraform could not upload, to be sealed and removed
 	Started     time.Time
 	Finished    time.Time
+	Credentials string `json:",omitempty"` // as whom it was done in its cloud: a role, with the name of its session
 }
 
 // Created is one object that an apply reported as done.
@@ -84,6 +88,9 @@ const (
 	FailPolicy   FailureKind = "policy"   // a policy forbids the plan, or could not be asked
 	FailUnsigned FailureKind = "unsigned" // a commit does not carry the signature that the environment asks for
 )
+
+// FailCredentials is a run that gets no credentials for its cloud.
+const FailCredentials FailureKind = "credentials"
 
 // Failure is why a run failed, for people. Text is redacted.
 type Failure struct {

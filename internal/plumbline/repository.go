@@ -101,6 +101,7 @@ type Environment struct {
 	Vars       []Variable
 	Backend    []Variable // -backend-config; "{stack}" in a string stands for the stack's name
 	Env        []EnvVar
+	AWS        AWS `json:",omitzero"`
 }
 
 // SignedRule says which commits must carry a signature by a listed key.

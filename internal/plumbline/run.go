@@ -133,7 +133,8 @@ type Run struct {
 	DriftNews   bool            // drift: opened or resolved any
 	Failure     *Failure
 	Created     []Created
-	ErroredFile Blob // the state that could not be uploaded
+	Credentials string `json:",omitempty"` // as whom the last phase was done in its cloud
+	ErroredFile Blob   // the state that could not be uploaded
 	RejectedBy  string
 	Reason      string // of a rejection or a cancellation
 
@@ -215,6 +216,7 @@ func (r *Run) settle(o Outcome, info *PlanInfo, now time.Time) error {
 	if len(o.Created) > 0 {
 		r.Created = o.Created
 	}
+	r.Credentials = o.Credentials
 	switch {
 	case o.Stale && !applying, !o.Stale && !o.Interrupted && o.Failure == nil && o.Applied != applying:
 		return fmt.Errorf("%w: the outcome of another phase for run %s, which is %s", ErrInvalid, r.ID, r.State)

@@ -258,7 +258,7 @@ func command(exe string, args []string, dir string) *exec.Cmd {
 func (h *Host) wire(job plumbline.Job, bin terraform.Binary) wire {
 	w := wire{
 		Job: bare(job), Vars: spellOut(job.Vars), Backend: spellOut(job.Backend),
-		Binary: bin, Mirror: h.c.Engines.ProviderMirror(), DigestKey: h.c.DigestKey, Secrets: h.c.Secrets,
+		Binary: bin, Mirror: h.c.Engines.ProviderMirror(), DigestKey: h.c.DigestKey, Secrets: append(slices.Clone(h.c.Secrets), job.Mask...),
 		Timeout: h.c.PlanTimeout, Grace: min(planGrace, h.c.Grace),
 	}
 	if job.Phase == plumbline.PhaseApply {

@@ -106,7 +106,7 @@ func spellOut(vars []plumbline.Variable) []wireVar {
 
 // bare is a job without what must not be written down.
 func bare(j plumbline.Job) plumbline.Job {
-	j.Vars, j.Backend, j.Env = nil, nil, nil
+	j.Vars, j.Backend, j.Env, j.Mask = nil, nil, nil, nil
 	return j
 }
 

@@ -42,7 +42,7 @@ func (w *Worker) carry(ctx, drain context.Context, run plumbline.Run, job plumbl
 	me.settled.Store(true)
 	switch {
 	case errors.Is(err, plumbline.ErrLost):
-		return w.processLost(ctx, run, job, out.Created, err, log)
+		return w.processLost(ctx, run, job, out, err, log)
 	case err != nil:
 		return fmt.Errorf("run %s: %w", run.ID, err)
 	case job.Phase == plumbline.PhasePlan && me.lost.Load():
@@ -131,9 +131,18 @@ func (w *Worker) phase(ctx context.Context, run plumbline.Run, job plumbline.Job
 		if run.Kind == plumbline.KindDrift {
 			job.Policies = nil // nothing of it is applied
 		}
-		if failure := w.prepare(me.ctx, run, job); failure != nil && !me.halted() && ctx.Err() == nil {
+		failure := w.prepare(me.ctx, run, job)
+		if failure == nil {
+			var end func()
+			end, failure = w.lend(me.ctx, run, &job, log)
+			defer end()
+		}
+		if failure != nil && !me.halted() && ctx.Err() == nil {
 			return plumbline.Outcome{Failure: failure}, nil
 		}
+	} else {
+		job.Credentials = have.Credentials
+		defer w.relend(context.WithoutCancel(ctx), run, job, log)()
 	}
 	if b, err := os.ReadFile(filepath.Join(job.Dir, leftOutFile)); err == nil {
 		_, _ = chunks.Write(b) // never fails; Close tells
@@ -161,6 +170,7 @@ func (w *Worker) do(ctx context.Context, run plumbline.Run, job plumbline.Job, c
 	wait := w.c.Backoff
 	for try := 0; ; try++ {
 		out, err := w.c.Engine.Do(ctx, job, chunks)
+		out.Credentials = job.Credentials
 		switch {
 		case err == nil || errors.Is(err, plumbline.ErrLost):
 			return out, err

@@ -80,7 +80,7 @@ const lostTries = 3
 
 // processLost settles a run whose process has gone and left no result: a plan is queued again; an apply is interrupted, the same as when
 // a machine goes away, and known at once, with what it is known to have made: the state may not know of it.
-func (w *Worker) processLost(ctx context.Context, run plumbline.Run, job plumbline.Job, made []plumbline.Created, lost error, log *zap.Logger) error {
+func (w *Worker) processLost(ctx context.Context, run plumbline.Run, job plumbline.Job, out plumbline.Outcome, lost error, log *zap.Logger) error {
 	log.Warn("process lost", zap.Error(lost))
 	_, err := w.update(ctx, run.ID, func(r *plumbline.Run, now time.Time) error {
 		switch {
@@ -92,9 +92,10 @@ func (w *Worker) processLost(ctx context.Context, run plumbline.Run, job plumbli
 				Text: fmt.Sprintf("The process that planned %s was killed before it could say how it ended, at attempt %d.", r.Stack.Name, r.Attempt),
 			}}, nil, now)
 		}
-		if len(made) > 0 {
-			r.Created = made
+		if len(out.Created) > 0 {
+			r.Created = out.Created
 		}
+		r.Credentials = out.Credentials
 		r.LeaseUntil = now
 		return r.Expire(now)
 	}, log)

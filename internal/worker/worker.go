@@ -72,6 +72,7 @@ type Config struct {
 	Source   Source
 	Engine   Engine
 	Blobs    Blobs
+	Cloud    Cloud // nil: runs have no credentials of their own
 	Settings func(ctx context.Context, run plumbline.Run) (Settings, error)
 	Rules    func(plumbline.StackRef) (plumbline.Environment, plumbline.Access, bool) // in force now; false: the environment is not in the configuration any more; nil: a run's own stay
 	Log      *zap.Logger
