@@ -28,7 +28,7 @@ tools: test-tools ## install what the checks and tests need: an engine, a provid
 
 .PHONY: test-tools
 test-tools:
-	@.ci/tools system $(engines) provider-local oidc-provider goaws
+	@.ci/tools system $(engines) provider-local oidc-provider goaws local-kms
 	@.ci/tools postgres || [ "$(PLUMBLINE_REQUIRE_ALL)" != 1 ]
 
 .PHONY: check

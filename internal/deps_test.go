@@ -81,7 +81,7 @@ var edges = map[string]map[string]string{
 var forbidden = []string{"context", "io", "os", "net", "net/http", "database/sql", "os/exec", "time/tzdata", "sync"}
 
 // ofAWS are the packages that may import the SDK of AWS: each of the others would bring a way of its own to find credentials.
-var ofAWS = []string{"internal/aws", "internal/forge/codecommit"}
+var ofAWS = []string{"internal/aws", "internal/artifact", "internal/forge/codecommit"}
 
 // testOnly is what only tests may import.
 var testOnly = []string{"internal/testenv", "internal/forge/forgetest", "internal/redact/redacttest", "internal/e2e", "testing"}

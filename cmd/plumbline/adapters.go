@@ -140,7 +140,7 @@ func (s source) Checkout(ctx context.Context, run plumbline.Run, dir string) ([]
 
 // plans reads plan documents, and logs, back from the sealed artifacts.
 type plans struct {
-	dir   *artifact.Dir
+	dir   blobs
 	store *store.Store
 }
 

@@ -42,7 +42,7 @@ type daemon struct {
 	cfg    *config.Config
 	log    *zap.Logger
 	store  *store.Store
-	dir    *artifact.Dir
+	dir    blobs
 	repos  map[string]repoGit
 	links  map[string]*link // by forge
 	hook   *hooks
@@ -84,11 +84,8 @@ func build(ctx context.Context, cfg *config.Config, log *zap.Logger) (d *daemon,
 	if d.token, err = loadToken(filepath.Join(data, "token")); err != nil {
 		return d, err
 	}
-	key, err := artifact.LoadKey(cfg.Server.EncryptionKeyFile)
-	if err != nil {
-		return d, err
-	}
-	if d.dir, err = artifact.OpenDir(artifact.DirConfig{Path: filepath.Join(data, "artifacts"), Key: key}); err != nil {
+	var key artifact.Key
+	if d.dir, key, err = openArtifacts(ctx, cfg.Server); err != nil {
 		return d, err
 	}
 	auditKey, err := hkdf.Key(sha256.New, key[:], nil, "plumbline audit 1", 32)

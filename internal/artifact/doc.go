@@ -1,4 +1,4 @@
-// Package artifact keeps sealed blobs in a directory.
+// Package artifact keeps sealed blobs in a directory or in S3.
 //
 // A blob is what a run leaves behind: a saved plan, its JSON, a log, a state that could not be uploaded. Each holds
 // secrets in clear, so it is sealed before it touches the disk, and a reader gets only what was checked. What

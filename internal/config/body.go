@@ -348,7 +348,6 @@ func (b *body) kind() string {
 // be a promise that is not kept.
 var later = map[string][]string{
 	"":            {"notify"},
-	"server":      {"artifacts"},
 	"providers":   {"allow"},
 	"environment": {"sops", "notify"},
 	"drift":       {"remediate", "apply_only", "ignore"},

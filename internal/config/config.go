@@ -39,6 +39,9 @@ type Server struct {
 	Workers           int    // concurrent Terraform processes on this node
 	EncryptionKeyFile string
 	Node              string // name of this node among those that share the database
+
+	EncryptionKey string  `json:",omitempty"` // of AWS KMS, in place of the file
+	Artifacts     *Bucket `json:",omitempty"` // nil: in DataDir
 }
 
 // String describes the settings without the database's password.

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"net/url"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 
@@ -27,7 +28,8 @@ func (r *reader) server(b *body) Server {
 		s.DataDir = r.path(dir.at.Filename, dir.value)
 	}
 	s.Database = r.database(b.text("database"), s.DataDir)
-	s.EncryptionKeyFile = r.encryption(b.text("encryption"), s.DataDir)
+	s.EncryptionKeyFile, s.EncryptionKey = r.encryption(b.text("encryption"), s.DataDir)
+	s.Artifacts = r.artifacts(b.text("artifacts"))
 	node := b.text("node")
 	s.Node = node.or(nodeName(r.sys.Hostname))
 	if node.ok && !ValidName(node.value) {
@@ -159,20 +161,70 @@ func addressSecrets(address string) []string {
 	return out
 }
 
-func (r *reader) encryption(t text, dataDir string) string {
+// encryption reads where the key of the artifacts is: a file, or a key of AWS KMS.
+func (r *reader) encryption(t text, dataDir string) (file, key string) {
 	if !t.ok {
-		return filepath.Join(dataDir, "key")
+		return filepath.Join(dataDir, "key"), ""
+	}
+	if key, ok := strings.CutPrefix(t.value, "aws-kms://"); ok {
+		if !kmsKey.MatchString(key) {
+			r.problem(t.at, "encryption %s names no key of AWS KMS; write encryption = \"aws-kms://alias/plumbline\", or a key's ARN after aws-kms://", t)
+		}
+		return "", key
 	}
 	path, ok := strings.CutPrefix(t.value, "file://")
 	switch {
-	case strings.HasPrefix(t.value, "aws-kms://"):
-		r.problem(t.at, "encryption %s is not supported by this version of Plumbline; write encryption = \"file://PATH\"", t)
 	case filepath.IsAbs(t.value):
 		r.problem(t.at, "encryption is a path; write encryption = %s", text{value: "file://" + t.value, secret: t.secret})
 	case !ok || path == "":
-		r.problem(t.at, "encryption %s names no key; write encryption = \"file://PATH\"", t)
+		r.problem(t.at, "encryption %s names no key; write encryption = \"file://PATH\", or \"aws-kms://alias/NAME\"", t)
 	}
-	return r.path(t.at.Filename, path)
+	return r.path(t.at.Filename, path), ""
+}
+
+var (
+	kmsKey = regexp.MustCompile(`^(alias/[A-Za-z0-9/_-]{1,250}|[A-Za-z0-9-]{1,64}|arn:aws[a-z-]*:kms:[a-z0-9-]+:[0-9]{12}:(key/[A-Za-z0-9-]{1,64}|alias/[A-Za-z0-9/_-]{1,250}))$`)
+	// bucket is a name as "Bucket naming rules" in the user guide of S3 has it, without dots, which no certificate fits.
+	bucketName = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{1,61}[a-z0-9]$`)
+	objectName = regexp.MustCompile(`^[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)*$`)
+)
+
+// Bucket is where artifacts are kept in S3.
+type Bucket struct {
+	Name   string
+	Prefix string // without a slash at its ends
+	Region string // "": where the daemon is
+}
+
+// String is its address.
+func (b Bucket) String() string { return "s3://" + strings.TrimSuffix(b.Name+"/"+b.Prefix, "/") }
+
+// artifacts reads the bucket for artifacts; nil: they are kept in data_dir.
+func (r *reader) artifacts(t text) *Bucket {
+	if !t.ok {
+		return nil
+	}
+	const example = `artifacts = "s3://acme-plumbline/artifacts"`
+	u, err := url.Parse(t.value)
+	if err != nil || u.Scheme != "s3" || u.User != nil || u.Fragment != "" {
+		r.problem(t.at, "artifacts %s is no bucket of S3; write %s, or leave it out to keep them in data_dir", t, example)
+		return nil
+	}
+	b := &Bucket{Name: u.Host, Prefix: strings.Trim(u.Path, "/"), Region: u.Query().Get("region")}
+	for name := range u.Query() {
+		if name != "region" {
+			r.problem(t.at, "artifacts can have ?region=…, and nothing else of the kind; another service's address is AWS_ENDPOINT_URL_S3 where Plumbline is started")
+		}
+	}
+	switch {
+	case !bucketName.MatchString(b.Name):
+		r.problem(t.at, "artifacts %s names no bucket that can be: names are 3 to 63 of a-z, 0-9 and \"-\"; write %s", t, example)
+	case b.Prefix != "" && !objectName.MatchString(b.Prefix):
+		r.problem(t.at, "artifacts %s has a prefix with other characters than letters, digits, \".\", \"_\", \"-\" and \"/\"; write %s", t, example)
+	case b.Region != "" && !awsRegion.MatchString(b.Region):
+		r.problem(t.at, "artifacts %s names no region of AWS; one is \"eu-west-1\"", t)
+	}
+	return b
 }
 
 func (r *reader) terraform(b *body) Terraform {

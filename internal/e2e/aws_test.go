@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -229,6 +230,71 @@ resource "terraform_data" "a" {
 				t.Errorf("%+v", f)
 			}
 		})
+	}
+}
+
+// TestArtifactsInS3: what runs leave behind is sealed in a bucket, under a key that KMS wraps, and read again by the next daemon.
+func TestArtifactsInS3(t *testing.T) {
+	mirror, kms, engine := testenv.ProviderMirror(t), testenv.KMS(t), testenv.Engines(t)[0]
+	c := newCloud(t)
+	c.roles["AKIADAEMON"] = "apply"
+	dir := tempDir(t)
+	_, forge := plainForge(t, dir, map[string]string{"live/net/main.tf": "resource \"terraform_data\" \"a\" {\n  input = \"a planted value\"\n}\n"})
+	write(t, filepath.Join(dir, "plumbline.hcl"), fmt.Sprintf(`
+server {
+  listen     = "127.0.0.1:0"
+  data_dir   = %q
+  artifacts  = "s3://acme-plumbline/artifacts?region=eu-west-1"
+  encryption = "aws-kms://arn:aws:kms:eu-west-1:111122223333:%s"
+}
+terraform {
+  engine = %q
+  providers { mirror = %q }
+}
+%s
+repository "infra" {
+  forge   = "forge"
+  project = "infra.git"
+  poll    = "@every 1s"
+
+  environment "production" {
+    branch = "main"
+    apply  = "automatic"
+  }
+}
+`, filepath.Join(dir, "data"), kms.Alias, engine.Name, mirror, forge))
+	env := environ(engine, "AWS_ACCESS_KEY_ID=AKIADAEMON", "AWS_SECRET_ACCESS_KEY=daemon-secret-0123456789", "AWS_ENDPOINT_URL_S3="+c.url, "AWS_ENDPOINT_URL_KMS="+kms.URL, "AWS_EC2_METADATA_DISABLED=true")
+	d := start(t, dir, env, "serve", "--config", "plumbline.hcl")
+	run := d.await("kind=drift", "production/live/net", plumbline.StatePlanned)
+	d.stop()
+	d.again(env)
+	if out := d.must("runs", "show", run.ID.String()); !strings.Contains(out, "a planted value") {
+		t.Errorf("the plan cannot be read any more:\n%s", out)
+	}
+	if out := d.must("runs", "logs", run.ID.String()); !strings.Contains(out, "terraform_data.a") {
+		t.Errorf("the log cannot be read any more:\n%s", out)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	sealed, keys := 0, 0
+	for name, object := range c.objects {
+		switch {
+		case strings.HasSuffix(name, "+sealed") && strings.HasPrefix(name, "/acme-plumbline/artifacts/") && strings.HasPrefix(string(object), "plumseal"):
+			sealed++
+		case name == "/acme-plumbline/artifacts/key.kms":
+			keys++
+		default:
+			t.Errorf("%s is in the bucket: %.80q", name, object)
+		}
+		if strings.Contains(string(object), "planted") {
+			t.Errorf("%s is in clear", name)
+		}
+	}
+	if sealed < 2 || keys != 1 {
+		t.Errorf("%d blobs and %d wrapped keys", sealed, keys)
+	}
+	if _, err := os.Stat(filepath.Join(dir, "data", "key")); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("a key file was made: %v", err)
 	}
 }
 
