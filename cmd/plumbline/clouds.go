@@ -31,7 +31,7 @@ const (
 )
 
 // newClouds returns nil when no environment asks for credentials.
-func newClouds(ctx context.Context, cfg *config.Config, environment func(plumbline.StackRef) (plumbline.Environment, bool), log *zap.Logger) (worker.Cloud, error) {
+func newClouds(ctx context.Context, cfg *config.Config, environment func(plumbline.StackRef) (plumbline.Environment, bool), log *zap.Logger) (*clouds, error) {
 	wanted := false
 	for _, repo := range cfg.Repositories {
 		for _, env := range repo.Environments {

@@ -129,15 +129,20 @@ func build(ctx context.Context, cfg *config.Config, log *zap.Logger) (d *daemon,
 		}
 		d.loops = append(d.loops, events)
 	}
+	working := worker.Config{
+		Name: cfg.Server.Node, Queue: d.store, Engine: host, Blobs: d.dir, Slots: cfg.Server.Workers, Log: log.Named("worker"),
+		Source:   source{repos: d.repos, store: d.store, envs: d.environment},
+		Settings: d.settings, Rules: d.rules,
+	}
 	cloud, err := newClouds(ctx, cfg, d.environment, log.Named("aws"))
 	if err != nil {
 		return d, err
 	}
-	d.worker = worker.New(worker.Config{
-		Name: cfg.Server.Node, Queue: d.store, Engine: host, Blobs: d.dir, Slots: cfg.Server.Workers, Log: log.Named("worker"),
-		Source:   source{repos: d.repos, store: d.store, envs: d.environment},
-		Settings: d.settings, Rules: d.rules, Cloud: cloud,
-	})
+	if cloud != nil {
+		working.Cloud = cloud
+		d.loops = append(d.loops, d.attribution(cloud.account)...)
+	}
+	d.worker = worker.New(working)
 	if err := d.adapt(ctx); err != nil {
 		return d, err
 	}

@@ -21,6 +21,7 @@ func (r *reader) aws(b *body, apply plumbline.ApplyMode) plumbline.AWS {
 		PlanRole:    r.awsRole(b, "plan_role", b.required("plan_role", `"arn:aws:iam::111122223333:role/plumbline-plan", a role that only reads`)),
 		ExternalID:  r.externalID(b),
 		WebIdentity: r.keyFile(b, "web_identity_file"),
+		Trail:       b.boolean("cloudtrail", true),
 	}
 	switch {
 	case apply != plumbline.ApplyNever:

@@ -12,6 +12,7 @@ type AWS struct {
 	PlanRole    string // ARN: for proposals, drift and the plans of deployments
 	ApplyRole   string // ARN: for what was agreed to; "": nothing is applied
 	ExternalID  string
+	Trail       bool   // CloudTrail is asked who made what was found changed, with the plan role
 	WebIdentity string // path of a token that proves who asks, in place of the daemon's own credentials
 	Stacks      []AWSStack
 }
