@@ -207,3 +207,15 @@ func DigestDrift(items []DriftItem, since time.Time) DriftDigest {
 	d.Stacks = len(stacks)
 	return d
 }
+
+// Title says in one line what a notice tells of.
+func (n Notice) Title() string { return n.Stack.Place() + " " + n.What }
+
+// Place is how people outside the forge, who may be told of many repositories, read where something is: "live/net of infra/production".
+func (s StackRef) Place() string {
+	place := s.Repository + "/" + s.Environment
+	if s.Name != "" {
+		place = s.Name + " of " + place
+	}
+	return place
+}
