@@ -54,6 +54,10 @@ func (s Sink) Wants(o Occasion) bool {
 	return slices.Contains(s.On, o) || o == OccasionDigest && s.Digest != ""
 }
 
+// Incidents reports whether a sink keeps what is wrong until it is told that it is not, and knows one thing from another by itself: it is told of each,
+// and at once.
+func (s Sink) Incidents() bool { return s.Kind == "pagerduty" }
+
 // Notice is one thing that one sink is to be told of. It is kept in the store until it is sent, and for a while after.
 type Notice struct {
 	ID       int64 `json:"-"`
@@ -182,8 +186,8 @@ type DriftDigest struct {
 	OldestIs string    `json:",omitempty"` // stack and address
 }
 
-// DigestDrift counts an environment's drift items.
-func DigestDrift(items []DriftItem, since time.Time) DriftDigest {
+// DigestDrift counts an environment's drift items, but for those that rules ignore and those that are noise.
+func DigestDrift(items []DriftItem, since, now time.Time) DriftDigest {
 	d := DriftDigest{Since: since}
 	stacks := map[StackRef]bool{}
 	items = slices.Clone(items)
@@ -191,12 +195,14 @@ func DigestDrift(items []DriftItem, since time.Time) DriftDigest {
 	for _, it := range items {
 		switch {
 		case !it.Open():
-			if it.Resolved.After(since) {
+			if it.Resolved.After(since) && it.Noise == "" && it.Ignored == nil {
 				d.Resolved++
 			}
 			continue
+		case !it.Counts(now):
+			continue
 		case d.Open == 0:
-			d.OldestAt, d.OldestIs = it.Opened, it.Stack.Name+": "+it.Difference.Address
+			d.OldestAt, d.OldestIs = it.Opened, it.Stack.Name+": "+it.Difference.Key()
 		}
 		d.Open++
 		stacks[it.Stack] = true

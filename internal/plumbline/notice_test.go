@@ -65,15 +65,17 @@ func TestDigestDrift(t *testing.T) {
 		}
 		return it
 	}
+	noise, ignored, gone := item(6, "db", -9*time.Hour, 0), item(7, "db", -9*time.Hour, 0), item(8, "db", 0, time.Minute)
+	noise.Noise, ignored.Ignored, gone.Noise = "the same in another order", &Ignored{Reason: "autoscaled"}, "so was this"
 	got := DigestDrift([]DriftItem{
 		item(4, "net", time.Hour, 0), item(3, "db", -2*time.Hour, time.Minute), item(2, "net", -time.Hour, 0), item(1, "db", -5*time.Hour, -time.Hour),
-		item(5, "app", 0, 0),
-	}, t0)
+		item(5, "app", 0, 0), noise, ignored, gone,
+	}, t0, t0.Add(2*time.Hour))
 	want := DriftDigest{Since: t0, Open: 3, New: 1, Resolved: 1, Stacks: 2, OldestAt: t0.Add(-time.Hour), OldestIs: "net: a.2"}
 	if got != want {
 		t.Errorf("%+v\nwant %+v", got, want)
 	}
-	if got := DigestDrift(nil, t0); got != (DriftDigest{Since: t0}) {
+	if got := DigestDrift(nil, t0, t0); got != (DriftDigest{Since: t0}) {
 		t.Errorf("%+v of nothing", got)
 	}
 }

@@ -47,7 +47,7 @@ func (r *Reporter) announce(ctx context.Context, runs []plumbline.Run) error {
 		}
 		r.mask(&n)
 		for _, s := range sinks {
-			if s.Wants(n.Occasion) {
+			if s.Wants(n.Occasion) && (s.Incidents() || !quiet(n)) {
 				n.Sink = s.Name
 				all = append(all, n)
 			}
@@ -115,10 +115,13 @@ func noticeOf(run plumbline.Run, items []plumbline.DriftItem, now time.Time) (pl
 		n.Key = fmt.Sprintf("run/%s/applied/%d", run.ID, run.Claim.Fence)
 		n.What = "is applied" + amounts(run)
 		n.Detail = append(n.Detail, "Commit "+plumbline.Short(run.Commit)+".")
+	case run.State == plumbline.StateClean && run.Kind != plumbline.KindDrift:
+		n.Occasion, n.Over = plumbline.OccasionApplied, true
+		n.Key, n.What = fmt.Sprintf("run/%s/in-sync/%d", run.ID, run.Claim.Fence), inSync
 	case run.Kind == plumbline.KindDrift && run.DriftNews:
 		n.Occasion, n.Subject = plumbline.OccasionDrift, "drift "+run.Stack.String()
 		n.Key = fmt.Sprintf("run/%s/drift/%d", run.ID, run.Claim.Fence)
-		drifted(&n, run, items)
+		drifted(&n, run, items, now)
 	default:
 		return n, false
 	}
@@ -131,6 +134,12 @@ func noticeOf(run plumbline.Run, items []plumbline.DriftItem, now time.Time) (pl
 	}
 	return n, true
 }
+
+// inSync is what a stack is whose plan has nothing to do.
+const inSync = "is in sync"
+
+// quiet reports whether a notice is no news to people: that a stack is in sync is the rule. It ends what was wrong, where that is kept.
+func quiet(n plumbline.Notice) bool { return n.What == inSync }
 
 func cut(s string) string {
 	if runes := []rune(s); len(runes) > noticeLine {
@@ -169,17 +178,20 @@ func failure(run plumbline.Run) []string {
 }
 
 // drifted says what a check has found that is news.
-func drifted(n *plumbline.Notice, run plumbline.Run, items []plumbline.DriftItem) {
-	var found, gone []plumbline.DriftItem
+func drifted(n *plumbline.Notice, run plumbline.Run, items []plumbline.DriftItem, now time.Time) {
+	var found, others, gone []plumbline.DriftItem
 	open := 0
 	for _, it := range items {
-		switch {
-		case it.Open():
+		mine := it.LastRun == run.ID
+		if it.Counts(now) {
 			open++
-			if it.FirstRun == run.ID {
-				found = append(found, it)
-			}
-		case it.LastRun == run.ID:
+		}
+		switch {
+		case it.Counts(now) && it.FirstRun == run.ID:
+			found = append(found, it)
+		case it.Counts(now) && mine && !it.Changed.IsZero() && it.Changed.Equal(it.LastSeen):
+			others = append(others, it)
+		case it.State(now) == plumbline.DriftResolved && mine && it.Noise == "" && it.Ignored == nil:
 			gone = append(gone, it)
 		}
 	}
@@ -190,21 +202,31 @@ func drifted(n *plumbline.Notice, run plumbline.Run, items []plumbline.DriftItem
 		if rest := open - len(found); rest > 0 {
 			n.What += fmt.Sprintf(", beside %d known", rest)
 		}
+	case len(others) > 0:
+		n.Severity = plumbline.SeverityWarning
+		n.What = "has drifted further: " + count(len(others), "difference") + " with other values than before"
 	case open > 0:
-		n.What = fmt.Sprintf("has %s less; %d left", count(len(gone), "difference"), open)
+		n.What = fmt.Sprintf("has less drift: %s left", count(open, "difference"))
 	default:
 		n.What, n.Over = "has no drift any more", true
 	}
-	n.Detail = named(n.Detail, found, func(it plumbline.DriftItem) string {
-		return it.Difference.Address + " was " + string(it.Difference.Kind) + " outside Git"
-	})
-	n.Detail = named(n.Detail, gone, func(it plumbline.DriftItem) string {
-		return it.Difference.Address + " is as Git has it again"
-	})
+	was := func(it plumbline.DriftItem) string {
+		text := it.Difference.Key() + ": " + it.Difference.Kind.Words()
+		if who := it.Actor.String(); who != "unknown" {
+			text += " by " + who
+		}
+		if it.Flapping {
+			text += "; it comes and goes"
+		}
+		return text
+	}
+	n.Detail = named(n.Detail, found, was)
+	n.Detail = named(n.Detail, others, was)
+	n.Detail = named(n.Detail, gone, func(it plumbline.DriftItem) string { return it.Difference.Key() + ": resolved, " + it.How })
 }
 
 func named(out []string, items []plumbline.DriftItem, say func(plumbline.DriftItem) string) []string {
-	slices.SortFunc(items, func(a, b plumbline.DriftItem) int { return strings.Compare(a.Difference.Address, b.Difference.Address) })
+	slices.SortFunc(items, func(a, b plumbline.DriftItem) int { return strings.Compare(a.Difference.Key(), b.Difference.Key()) })
 	for i, it := range items {
 		if i == noticeNames {
 			return append(out, fmt.Sprintf("and %d more", len(items)-i))

@@ -163,7 +163,7 @@ func Digest(ctx context.Context, c Clock, sink plumbline.Sink, env plumbline.Env
 }
 
 func digestNotice(sink plumbline.Sink, env plumbline.Environment, items []plumbline.DriftItem, last, tick, now time.Time) plumbline.Notice {
-	d := plumbline.DigestDrift(items, last)
+	d := plumbline.DigestDrift(items, last, now)
 	n := plumbline.Notice{
 		Sink: sink.Name, Key: fmt.Sprintf("digest/%s/%s/%s", env.Key(), sink.Name, tick.UTC().Format(time.RFC3339)), Occasion: plumbline.OccasionDigest,
 		Severity: plumbline.SeverityInfo, Subject: "digest " + env.Key(), Stack: plumbline.StackRef{Repository: env.Repository, Environment: env.Name},
