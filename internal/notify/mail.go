@@ -123,7 +123,8 @@ func (s mailSink) letter(m plumbline.Message) (*mail.Msg, error) {
 	if err := letter.To(s.mail.To...); err != nil {
 		return nil, fmt.Errorf("to: %w", plumbline.ErrInvalid)
 	}
-	letter.Subject("[Plumbline] " + m.Title)
+	// What looks like an encoded word would be decoded by whoever shows it.
+	letter.Subject("[Plumbline] " + strings.ReplaceAll(m.Title, "=?", "= ?"))
 	letter.SetDateWithValue(s.now())
 	// The same message has the same ID: a mail system that is handed it twice shows it once.
 	sum := sha256.Sum256([]byte(m.Key))

@@ -6,12 +6,14 @@
 package notify
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -73,13 +75,11 @@ type Config struct {
 type Office struct {
 	c     Config
 	sinks map[string]sink
+	masks []string // what must not be in an error
 }
 
 // sink is one place to which a message goes.
-type sink struct {
-	send  func(ctx context.Context, m plumbline.Message) error
-	masks []string // what must not be in an error
-}
+type sink func(ctx context.Context, m plumbline.Message) error
 
 // Open makes an Office. It does not connect.
 func Open(c Config) (*Office, error) {
@@ -112,46 +112,55 @@ func Open(c Config) (*Office, error) {
 }
 
 func (o *Office) open(s Settings, client *http.Client) (sink, error) {
-	made := sink{masks: []string{s.URL.Reveal(), s.Secret.Reveal(), s.Mail.Password.Reveal()}}
+	o.hide(s.URL.Reveal(), s.Secret.Reveal(), s.Mail.Password.Reveal())
 	if !s.URL.IsZero() {
 		u, err := url.Parse(s.URL.Reveal())
 		if err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" {
-			return made, fmt.Errorf("its url is not absolute: %w", plumbline.ErrInvalid)
+			return nil, fmt.Errorf("its url is not absolute: %w", plumbline.ErrInvalid)
 		}
 		// Where the address alone lets somebody send, its path is the secret.
-		made.masks = append(made.masks, u.RequestURI(), u.EscapedPath(), u.Path)
+		o.hide(u.RequestURI(), u.EscapedPath(), u.Path)
 		for _, part := range strings.Split(u.Path, "/") {
 			if len(part) >= 8 {
-				made.masks = append(made.masks, part)
+				o.hide(part)
 			}
 		}
 		for _, values := range u.Query() {
-			made.masks = append(made.masks, values...)
+			o.hide(values...)
 		}
 		if password, ok := u.User.Password(); ok {
-			made.masks = append(made.masks, password)
+			o.hide(password)
 		}
 	}
 	switch s.Kind {
 	case Slack:
-		made.send = slackSink{url: s.URL, client: client}.send
+		return slackSink{url: s.URL, client: client}.send, nil
 	case Teams:
-		made.send = teamsSink{url: s.URL, client: client}.send
+		return teamsSink{url: s.URL, client: client}.send, nil
 	case PagerDuty:
-		made.send = newPagerDuty(s, client).send
+		return newPagerDuty(s, client).send, nil
 	case Webhook:
-		made.send = webhookSink{url: s.URL, secret: s.Secret, client: client, now: o.c.Now}.send
+		return webhookSink{url: s.URL, secret: s.Secret, client: client, now: o.c.Now}.send, nil
 	case Email:
-		made.send = mailSink{mail: s.Mail, tls: o.c.Roots, now: o.c.Now}.send
+		return mailSink{mail: s.Mail, tls: o.c.Roots, now: o.c.Now}.send, nil
 	case SNS:
 		if o.c.Publish == nil {
-			return made, fmt.Errorf("there is nothing that publishes to SNS: %w", plumbline.ErrInvalid)
+			return nil, fmt.Errorf("there is nothing that publishes to SNS: %w", plumbline.ErrInvalid)
 		}
-		made.send = snsSink{topic: s.Topic, publish: o.c.Publish}.send
-	default:
-		return made, fmt.Errorf("kind %q is not known: %w", s.Kind, plumbline.ErrInvalid)
+		return snsSink{topic: s.Topic, publish: o.c.Publish}.send, nil
 	}
-	return made, nil
+	return nil, fmt.Errorf("kind %q is not known: %w", s.Kind, plumbline.ErrInvalid)
+}
+
+// hide keeps texts out of errors, the longest first, so that no remainder is left. What is too short would hide ordinary words.
+func (o *Office) hide(texts ...string) {
+	for _, s := range texts {
+		if len(s) >= 4 {
+			o.masks = append(o.masks, s)
+		}
+	}
+	slices.SortFunc(o.masks, func(a, b string) int { return cmp.Or(cmp.Compare(len(b), len(a)), strings.Compare(a, b)) })
+	o.masks = slices.Compact(o.masks)
 }
 
 // Send sends a message to a sink.
@@ -162,26 +171,24 @@ func (o *Office) Send(ctx context.Context, name string, m plumbline.Message) err
 	}
 	ctx, cancel := context.WithTimeout(ctx, o.c.Timeout)
 	defer cancel()
-	err := s.send(ctx, bounded(m))
+	err := s(ctx, bounded(m))
 	if err == nil {
 		return nil
 	}
-	if ctx.Err() != nil && errors.Is(ctx.Err(), context.DeadlineExceeded) {
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
 		return fmt.Errorf("notify %q: no answer within %s", name, o.c.Timeout)
 	}
-	return o.told(name, s, err)
+	return o.told(name, err)
 }
 
 // told tells an error anew: its kind is kept, of its words what can be said.
-func (o *Office) told(name string, s sink, err error) error {
+func (o *Office) told(name string, err error) error {
 	var (
 		said  = words(err)
 		retry *plumbline.Retry
 	)
-	for _, mask := range s.masks {
-		if len(mask) >= 4 {
-			said = strings.ReplaceAll(said, mask, plumbline.Masked)
-		}
+	for _, mask := range o.masks {
+		said = strings.ReplaceAll(said, mask, plumbline.Masked)
 	}
 	said = plain(o.c.Mask(said), maxSaid)
 	switch kept := fmt.Errorf("notify %q: %s", name, said); {

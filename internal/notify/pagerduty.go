@@ -9,8 +9,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/PagerDuty/go-pagerduty"
-
 	"github.com/plumbline/plumbline/internal/plumbline"
 )
 
@@ -18,30 +16,55 @@ const pagerDutyEvents = "https://events.pagerduty.com"
 
 // pagerSink sends events to PagerDuty's Events API v2. What is about the same thing is one incident, which ends when the thing is good again.
 type pagerSink struct {
+	url    string
 	key    plumbline.Secret
-	client *pagerduty.Client
+	client *http.Client
 }
 
 func newPagerDuty(s Settings, client *http.Client) pagerSink {
-	c := pagerduty.NewClient("", pagerduty.WithV2EventsAPIEndpoint(cmp.Or(strings.TrimRight(s.URL.Reveal(), "/"), pagerDutyEvents)))
-	c.HTTPClient = client
-	return pagerSink{key: s.Secret, client: c}
+	return pagerSink{url: cmp.Or(strings.TrimRight(s.URL.Reveal(), "/"), pagerDutyEvents) + "/v2/enqueue", key: s.Secret, client: client}
 }
 
 // send sends one event for each notice. When one fails, all are sent again: PagerDuty knows them by their key.
 func (s pagerSink) send(ctx context.Context, m plumbline.Message) error {
 	for _, n := range m.Notices {
-		if _, err := s.client.ManageEventWithContext(ctx, pagerEvent(s.key.Reveal(), n, m.Links[n.ID])); err != nil {
+		if err := post(ctx, s.client, s.url, pagerEvent(s.key.Reveal(), n, m.Links[n.ID]), nil); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func pagerEvent(key string, n plumbline.Notice, link string) *pagerduty.V2Event {
-	e := &pagerduty.V2Event{
+type (
+	pagerEventV2 struct {
+		RoutingKey string       `json:"routing_key"`
+		Action     string       `json:"event_action"`
+		DedupKey   string       `json:"dedup_key"`
+		Client     string       `json:"client"`
+		ClientURL  string       `json:"client_url,omitempty"`
+		Links      []pagerLink  `json:"links,omitempty"`
+		Payload    pagerPayload `json:"payload"`
+	}
+	pagerLink struct {
+		Href string `json:"href"`
+		Text string `json:"text"`
+	}
+	pagerPayload struct {
+		Summary   string `json:"summary"`
+		Source    string `json:"source"`
+		Severity  string `json:"severity"`
+		Timestamp string `json:"timestamp"`
+		Component string `json:"component,omitempty"`
+		Group     string `json:"group,omitempty"`
+		Class     string `json:"class,omitempty"`
+		Details   Fact   `json:"custom_details"`
+	}
+)
+
+func pagerEvent(key string, n plumbline.Notice, link string) pagerEventV2 {
+	e := pagerEventV2{
 		RoutingKey: key, Action: "trigger", DedupKey: incident(n.Subject), Client: agent, ClientURL: link,
-		Payload: &pagerduty.V2Payload{
+		Payload: pagerPayload{
 			Summary: plain(n.Title(), 1000), Source: plain(n.Stack.Place(), 1000), Severity: string(n.Severity), Timestamp: n.At.UTC().Format(time.RFC3339),
 			Component: plain(n.Stack.Name, 1000), Group: plain(n.Stack.Repository+"/"+n.Stack.Environment, 1000), Class: string(n.Occasion),
 			Details: facts(n, link),
@@ -51,7 +74,7 @@ func pagerEvent(key string, n plumbline.Notice, link string) *pagerduty.V2Event 
 		e.Action = "resolve"
 	}
 	if link != "" {
-		e.Links = []any{map[string]string{"href": link, "text": "Open in Plumbline"}}
+		e.Links = []pagerLink{{Href: link, Text: "Open in Plumbline"}}
 	}
 	return e
 }

@@ -17,7 +17,7 @@ type slackSink struct {
 }
 
 func (s slackSink) send(ctx context.Context, m plumbline.Message) error {
-	return slack.PostWebhookCustomHTTPContext(ctx, s.url.Reveal(), s.client, slackMessage(m))
+	return post(ctx, s.client, s.url.Reveal(), slackMessage(m), nil)
 }
 
 // slackMessage lays a message out as rich text, whose texts are shown as they are: nothing in them is a mention, a link or bold. Only what devices
