@@ -347,9 +347,8 @@ func (b *body) kind() string {
 // later are the names that Plumbline's configuration language has, per block, and this version does not: what is written there would
 // be a promise that is not kept.
 var later = map[string][]string{
-	"":            {"notify"},
 	"providers":   {"allow"},
-	"environment": {"sops", "notify"},
+	"environment": {"sops"},
 	"drift":       {"remediate", "apply_only", "ignore"},
 	"functions":   {"aws_secret", "aws_ssm"},
 }

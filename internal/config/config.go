@@ -24,6 +24,7 @@ type Config struct {
 	Terraform    Terraform
 	Forges       []Forge
 	Repositories []plumbline.Repository
+	Notify       []Notify `json:",omitempty"`
 	Access       plumbline.Access
 	OIDC         *OIDC    // nil: nobody signs in but by this machine's token
 	Secrets      []string `json:"-"` // every secret value that was met, the longest first, for masking

@@ -87,11 +87,12 @@ func (r *reader) errors() Errors {
 }
 
 var (
-	secretName   = regexp.MustCompile(`(?i)token|password|passwd|secret`)
-	secretAssign = regexp.MustCompile(`(?i)(?:token|password|passwd|secret)\w*"?\s*[=:]\s*`)
+	secretName   = regexp.MustCompile(`(?i)token|password|passwd|secret|routing_key`)
+	secretAssign = regexp.MustCompile(`(?i)(?:token|password|passwd|secret|routing_key)\w*"?\s*[=:]\s*`)
 	fromOutside  = regexp.MustCompile(`^(?:\w+\()*(?:env|file)\("[^"]*"\)*\s*(?:#.*)?$`)
 	userinfo     = regexp.MustCompile(`(://)[^\s"]*:[^\s"]*@|(")[^\s":/@]+:[^\s"/][^\s"]*@`)
 	keyMaterial  = regexp.MustCompile(`-----BEGIN.*`)
+	hookPath     = regexp.MustCompile(`(?i)(https?://[^\s"/]+/)(?:services|workflows|webhook\w*|hooks?)/[^\s"]+`)
 	queryAssign  = regexp.MustCompile(`([?&](?:ssl)?password=)[^&\s"]*`)
 )
 
@@ -123,6 +124,7 @@ func (r *reader) source(file string, line int) string {
 	s = userinfo.ReplaceAllString(s, "${1}${2}"+plumbline.Masked+"@")
 	s = keyMaterial.ReplaceAllString(s, plumbline.Masked)
 	s = queryAssign.ReplaceAllString(s, "${1}"+plumbline.Masked)
+	s = hookPath.ReplaceAllString(s, "${1}"+plumbline.Masked)
 	s = r.masked(s)
 	return strings.Map(func(c rune) rune {
 		if c != '\t' && !unicode.IsPrint(c) {

@@ -29,6 +29,7 @@ type reader struct {
 	open        text             // listen, where others than this machine can come
 	public      text             // public_url
 	signIn      hcl.Range        // the header of oidc
+	sinks       []string         // names of notify blocks
 	problems    []Problem
 }
 
@@ -233,6 +234,12 @@ func (r *reader) read() *Config {
 				cfg.Forges = append(cfg.Forges, f)
 			}
 		}
+		for _, b := range top.each("notify", "KIND", "NAME") {
+			if n, ok := r.notify(b); ok {
+				cfg.Notify = append(cfg.Notify, n)
+				r.sinks = append(r.sinks, n.Name)
+			}
+		}
 		for _, b := range top.each("auth") {
 			if r.declare("auth", b.at, "merge the two") {
 				cfg.Access, cfg.OIDC = r.access(b)
@@ -241,10 +248,11 @@ func (r *reader) read() *Config {
 		repositories = append(repositories, top.each("repository", "NAME")...)
 		top.done()
 	}
-	// Forges and auth may stand in a later file.
+	// Forges, auth and notify blocks may stand in a later file.
 	for _, b := range repositories {
 		cfg.Repositories = append(cfg.Repositories, r.repository(b, cfg))
 	}
+	everywhere(cfg)
 	r.granted(cfg)
 	r.reached(cfg)
 	return cfg
