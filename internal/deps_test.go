@@ -47,6 +47,7 @@ var edges = map[string]map[string]string{
 	"internal/terraform": {
 		"internal/plumbline": "engines, diagnostics",
 	},
+	"internal/notify": {"internal/plumbline": "what it sends are messages of the domain"},
 	"internal/policy": {"internal/plumbline": "its result are findings, what it knows of a run are facts"},
 	"internal/runner": {
 		"internal/plumbline": "jobs and outcomes",
