@@ -161,13 +161,13 @@ daemon, and nothing is kept of it. To PagerDuty it sends the end of an incident 
 			for _, n := range cfg.Notify {
 				known = append(known, n.Name)
 			}
+			if len(known) == 0 {
+				return usageError(&plumbline.Refusal{Kind: plumbline.ErrNotFound, What: path + " has no notify block.", Next: "docs/notifications.md shows some."})
+			}
 			for _, name := range names {
 				if !slices.Contains(known, name) {
-					return usageError(fmt.Errorf("there is no notify block %q; there are %s: %w", name, strings.Join(known, ", "), plumbline.ErrNotFound))
+					return usageError(&plumbline.Refusal{Kind: plumbline.ErrNotFound, What: fmt.Sprintf("There is no notify block %q.", name), Next: "There are " + strings.Join(known, ", ") + "."})
 				}
-			}
-			if len(known) == 0 {
-				return usageError(fmt.Errorf("%s has no notify block: %w", path, plumbline.ErrNotFound))
 			}
 			office, err := newOffice(cfg)
 			if err != nil {

@@ -156,25 +156,28 @@ func amounts(run plumbline.Run) string {
 	return ": " + strings.ReplaceAll(run.Plan.Summary.String(), "-", "−")
 }
 
+// failure is what went wrong, Terraform's own words to it, and what to do.
 func failure(run plumbline.Run) []string {
-	if run.Failure == nil {
+	f := run.Failure
+	if f == nil {
 		return nil
 	}
-	out := []string{run.Failure.Text}
-	for _, d := range run.Failure.Diagnostics {
-		if len(out) > 3 {
+	out := []string{f.Text}
+	for i, d := range f.Diagnostics {
+		if i == 3 {
+			out = append(out, fmt.Sprintf("and %d more messages of Terraform", len(f.Diagnostics)-i))
 			break
 		}
-		where := ""
-		if d.File != "" {
-			where = fmt.Sprintf("%s:%d: ", d.File, d.Line)
+		words := strings.Join(strings.Fields(d.Detail), " ")
+		if !strings.Contains(f.Text, d.Summary) {
+			words = strings.TrimSuffix(d.Summary+": "+words, ": ")
 		}
-		out = append(out, where+d.Summary)
+		if place := fmt.Sprintf("%s:%d", d.File, d.Line); d.File != "" && words != "" && !strings.Contains(f.Text, place) {
+			words = place + ": " + words
+		}
+		out = append(out, words)
 	}
-	if run.Failure.Next != "" {
-		out = append(out, run.Failure.Next)
-	}
-	return slices.DeleteFunc(out, func(s string) bool { return strings.TrimSpace(s) == "" })
+	return slices.DeleteFunc(append(out, f.Next), func(s string) bool { return strings.TrimSpace(s) == "" })
 }
 
 // drifted says what a check has found that is news.
