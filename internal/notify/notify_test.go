@@ -1,6 +1,7 @@
 package notify
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -10,6 +11,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"os/exec"
 	"strconv"
 	"strings"
 	"sync"
@@ -443,5 +445,58 @@ func TestOpenRefuses(t *testing.T) {
 	}
 	if err := office(t, Config{}).Send(t.Context(), "nobody", aMessage()); !errors.Is(err, plumbline.ErrNotFound) {
 		t.Errorf("%v", err)
+	}
+}
+
+// TestDocumentedVerification runs what docs/notifications.md tells receivers to do, in the language that it is written in.
+func TestDocumentedVerification(t *testing.T) {
+	python, err := exec.LookPath("python3")
+	if err != nil {
+		t.Skip("no python3 to run the documentation's example with")
+	}
+	doc, err := os.ReadFile("../../docs/notifications.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, code, ok := strings.Cut(string(doc), "```python\n")
+	code, _, closed := strings.Cut(code, "```")
+	if !ok || !closed {
+		t.Fatal("the documentation has no example")
+	}
+	s := serve(t, func(http.ResponseWriter, *http.Request) {})
+	o := office(t, Config{Sinks: overHTTP(s.URL), Now: time.Now})
+	if err := o.Send(t.Context(), "webhook", aMessage()); err != nil {
+		t.Fatal(err)
+	}
+	old := office(t, Config{Sinks: overHTTP(s.URL), Now: func() time.Time { return time.Now().Add(-6 * time.Minute) }})
+	if err := old.Send(t.Context(), "webhook", aMessage()); err != nil {
+		t.Fatal(err)
+	}
+	verify := func(n int, secret string, body []byte) string {
+		t.Helper()
+		h := s.asked[n].Header
+		headers, err := json.Marshal(map[string]string{"Plumbline-Timestamp": h.Get("Plumbline-Timestamp"), "Plumbline-Signature": h.Get("Plumbline-Signature")})
+		if err != nil {
+			t.Fatal(err)
+		}
+		cmd := exec.CommandContext(t.Context(), python, "-c", code+"\nimport sys, json\nprint(verify(sys.argv[1], json.loads(sys.argv[2]), sys.stdin.buffer.read()))", secret, string(headers))
+		cmd.Stdin = bytes.NewReader(body)
+		out, err := cmd.CombinedOutput()
+		if err != nil {
+			t.Fatalf("%v\n%s", err, out)
+		}
+		return strings.TrimSpace(string(out))
+	}
+	if got := verify(0, plantedSign, s.bodies[0]); got != "True" {
+		t.Errorf("a message of ours: %s", got)
+	}
+	if got := verify(0, "another-secret-0123456789", s.bodies[0]); got != "False" {
+		t.Errorf("another secret: %s", got)
+	}
+	if got := verify(0, plantedSign, append(bytes.Clone(s.bodies[0]), ' ')); got != "False" {
+		t.Errorf("another body: %s", got)
+	}
+	if got := verify(1, plantedSign, s.bodies[1]); got != "False" {
+		t.Errorf("an old message: %s", got)
 	}
 }
