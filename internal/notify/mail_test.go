@@ -152,7 +152,9 @@ func mailServer(t *testing.T, p *postOffice, mode string) (Mail, *tls.Config) {
 	go func() { ended <- s.Serve(l) }()
 	t.Cleanup(func() {
 		_ = s.Close()
-		<-ended
+		if err := <-ended; err != nil && !errors.Is(err, smtp.ErrServerClosed) && !errors.Is(err, net.ErrClosed) {
+			t.Errorf("the mail server: %v", err)
+		}
 	})
 	return Mail{
 		Host: "127.0.0.1", Port: port, TLS: mode, Username: "plumbline", Password: plumbline.NewSecret(plantedMail),

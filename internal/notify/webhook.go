@@ -136,6 +136,8 @@ type Drift struct {
 	New      int        `json:"new"`
 	Resolved int        `json:"resolved"`
 	Stacks   int        `json:"stacks"`
+	Known    int        `json:"known_stacks"`
+	Unseen   int        `json:"unchecked_stacks"`
 	Oldest   string     `json:"oldest,omitempty"`
 	OldestAt *time.Time `json:"oldest_since,omitempty"`
 }
@@ -162,7 +164,7 @@ func facts(n plumbline.Notice, link string) Fact {
 		f.Detail = append(f.Detail, plain(l, maxLine))
 	}
 	if d := n.Drift; d != nil {
-		f.Drift = &Drift{Since: d.Since.UTC(), Open: d.Open, New: d.New, Resolved: d.Resolved, Stacks: d.Stacks, Oldest: plain(d.OldestIs, maxLine)}
+		f.Drift = &Drift{Since: d.Since.UTC(), Open: d.Open, New: d.New, Resolved: d.Resolved, Stacks: d.Stacks, Known: d.Known, Unseen: d.Unseen, Oldest: plain(d.OldestIs, maxLine)}
 		if !d.OldestAt.IsZero() {
 			at := d.OldestAt.UTC()
 			f.Drift.OldestAt = &at

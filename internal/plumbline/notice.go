@@ -182,6 +182,8 @@ type DriftDigest struct {
 	New      int       // of those open, what was found since
 	Resolved int       // since
 	Stacks   int       // with something open
+	Known    int       // stacks that there are
+	Unseen   int       // of those, what no check has come to a result for since
 	OldestAt time.Time `json:",omitzero"`
 	OldestIs string    `json:",omitempty"` // stack and address
 }

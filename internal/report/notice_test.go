@@ -447,6 +447,7 @@ func TestDigest(t *testing.T) {
 	day(1)
 	r.drift("net")
 	day(1)
+	day(1) // nobody has looked
 	r.settle()
 	golden(t, "digest.txt", shown(o.sent))
 

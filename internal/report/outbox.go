@@ -109,6 +109,8 @@ type Clock interface {
 	Seen(ctx context.Context, repo, subject string) (string, error)
 	Observe(ctx context.Context, o plumbline.Observation) ([]plumbline.RunID, error)
 	DriftItems(ctx context.Context, f plumbline.DriftFilter) ([]plumbline.DriftItem, error)
+	Stacks(ctx context.Context, repo, env string) ([]plumbline.StackStatus, error)
+	Runs(ctx context.Context, f plumbline.RunFilter) ([]plumbline.Run, error)
 	Announce(ctx context.Context, notices []plumbline.Notice, now time.Time) (int, error)
 }
 
@@ -156,29 +158,68 @@ func Digest(ctx context.Context, c Clock, sink plumbline.Sink, env plumbline.Env
 	if err != nil {
 		return 0, time.Time{}, err
 	}
-	if added, err = c.Announce(ctx, []plumbline.Notice{digestNotice(sink, env, items, last, tick, now)}, now); err != nil {
+	d := plumbline.DigestDrift(items, last, now)
+	unseen, err := unseen(ctx, c, env, &d)
+	if err != nil {
+		return 0, time.Time{}, err
+	}
+	if added, err = c.Announce(ctx, []plumbline.Notice{digestNotice(sink, env, d, unseen, tick, now)}, now); err != nil {
 		return 0, time.Time{}, err
 	}
 	return added, plumbline.NextTick(schedule, tick, now), see(tick)
 }
 
-func digestNotice(sink plumbline.Sink, env plumbline.Environment, items []plumbline.DriftItem, last, tick, now time.Time) plumbline.Notice {
-	d := plumbline.DigestDrift(items, last, now)
+// unseen names the stacks of which nobody knows whether they have drifted: a digest must not say of them that they have not.
+func unseen(ctx context.Context, c Clock, env plumbline.Environment, d *plumbline.DriftDigest) (out []string, err error) {
+	stacks, err := c.Stacks(ctx, env.Repository, env.Name)
+	if err != nil {
+		return nil, err
+	}
+	for _, st := range stacks {
+		if st.Removed {
+			continue
+		}
+		d.Known++
+		looks, err := c.Runs(ctx, plumbline.RunFilter{
+			Repository: env.Repository, Environment: env.Name, Stack: st.Stack.Name, Kinds: []plumbline.Kind{plumbline.KindDrift},
+			States: []plumbline.State{plumbline.StateClean, plumbline.StatePlanned, plumbline.StateDrifted}, Limit: 1,
+		})
+		if err != nil {
+			return nil, err
+		}
+		if len(looks) == 0 || !looks[0].Finished.After(d.Since) {
+			out = append(out, st.Stack.Name)
+		}
+	}
+	d.Unseen = len(out)
+	return out, nil
+}
+
+func digestNotice(sink plumbline.Sink, env plumbline.Environment, d plumbline.DriftDigest, unseen []string, tick, now time.Time) plumbline.Notice {
 	n := plumbline.Notice{
 		Sink: sink.Name, Key: fmt.Sprintf("digest/%s/%s/%s", env.Key(), sink.Name, tick.UTC().Format(time.RFC3339)), Occasion: plumbline.OccasionDigest,
 		Severity: plumbline.SeverityInfo, Subject: "digest " + env.Key(), Stack: plumbline.StackRef{Repository: env.Repository, Environment: env.Name},
 		At: tick, Drift: &d,
 	}
-	since := d.Since.Format("2 January 15:04 MST")
+	since := d.Since.UTC().Format("2 January 15:04 MST")
 	switch {
 	case d.Open > 0:
-		n.Severity = plumbline.SeverityWarning
 		n.What = fmt.Sprintf("has drift: %s open in %s, %d of them new and %d resolved since %s", count(d.Open, "difference"), count(d.Stacks, "stack"), d.New, d.Resolved, since)
 		n.Detail = []string{fmt.Sprintf("The oldest is open for %s: %s.", age(now.Sub(d.OldestAt)), d.OldestIs)}
+	case d.Unseen == d.Known && d.Known > 0:
+		n.What = "was not checked for drift since " + since
 	case d.Resolved > 0:
 		n.What = fmt.Sprintf("has no drift; %s resolved since %s", count(d.Resolved, "difference"), since)
+	case d.Unseen > 0:
+		n.What = "has no drift where it was checked since " + since
 	default:
 		n.What = "has no drift, and had none since " + since
+	}
+	if d.Open > 0 || d.Unseen > 0 {
+		n.Severity = plumbline.SeverityWarning
+	}
+	if d.Unseen > 0 {
+		n.Detail = append(n.Detail, fmt.Sprintf("%d of %s had no check that came to a result: %s.", d.Unseen, count(d.Known, "stack"), list(unseen, noticeNames)))
 	}
 	return n
 }

@@ -25,17 +25,23 @@ func (s *Store) Announce(ctx context.Context, notices []plumbline.Notice, now ti
 			return 0, fmt.Errorf("announce: %w", err)
 		}
 	}
+	// Without a transaction that writes: mostly everything is known, since what is under way is looked at again and again.
+	var fresh []plumbline.Notice
+	for _, n := range notices {
+		known := false
+		if err := s.read.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM notice WHERE sink = $1 AND key = $2)`, n.Sink, n.Key).Scan(&known); err != nil {
+			return 0, fmt.Errorf("announce: %w", err)
+		}
+		if !known {
+			fresh = append(fresh, n)
+		}
+	}
+	if len(fresh) == 0 {
+		return 0, nil
+	}
 	err = s.inTx(ctx, func(t *tx) error {
 		added = 0
-		for _, n := range notices {
-			// Asked first, so that a run that is looked at a hundred times takes no number.
-			known := false
-			if err := t.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM notice WHERE sink = $1 AND key = $2)`, n.Sink, n.Key).Scan(&known); err != nil {
-				return err
-			}
-			if known {
-				continue
-			}
+		for _, n := range fresh {
 			id, err := t.next(ctx, "notice", 1)
 			if err != nil {
 				return err
