@@ -23,8 +23,8 @@ import (
 
 // What stands in the addresses and settings of sinks, and may stand nowhere else.
 const (
-	hookPath   = "pl4nted-hook-path-0001"
-	chatPath   = "T0PL4NT/B0PL4NT/pl4ntedChatPath0002xxxx"
+	hookPath      = "pl4nted-hook-path-0001"
+	chatPath      = "T0PL4NT/B0PL4NT/pl4ntedChatPath0002xxxx"
 	signingSecret = "pl4nted-hook-secret-0003"
 )
 
@@ -144,6 +144,13 @@ notify "slack" "chat" {
 		return nil
 	}
 	eventually(t, "both are told of both", 2*time.Minute, told)
+	var debug string
+	eventually(t, "the lamps say so", time.Minute, func() (err error) {
+		if debug, err = d.fetch("/debug"); err == nil && strings.Count(debug, "0 waiting, 2 sent") != 2 {
+			err = errors.New(debug)
+		}
+		return err
+	})
 	d.stop()
 	if err := told(); err != nil {
 		t.Error(err)
@@ -171,7 +178,7 @@ notify "slack" "chat" {
 	if !strings.Contains(d.output.String(), "503") {
 		t.Error("nobody says that the chat was away")
 	}
-	where := map[string]string{"the database": dump, "the output": d.output.String(), "the hook": hook.all(), "the chat": chat.all()}
+	where := map[string]string{"/debug": debug, "the database": dump, "the output": d.output.String(), "the hook": hook.all(), "the chat": chat.all()}
 	err = filepath.WalkDir(filepath.Join(dir, "data"), func(path string, e os.DirEntry, err error) error {
 		if err == nil && e.Type().IsRegular() {
 			where[path] = read(t, path)

@@ -56,9 +56,6 @@ func TestHostile(t *testing.T) {
 				t.Fatal(err)
 			}
 			conforms(t, doc)
-			if len(doc) > 200<<10 {
-				t.Errorf("%d bytes; SNS takes 256 KB", len(doc))
-			}
 			body, err := json.Marshal(pagerEvent(plantedKey, m.Notices[0], m.Link))
 			if err != nil {
 				t.Fatal(err)
@@ -169,9 +166,6 @@ func hostileTeams(t *testing.T, m plumbline.Message) {
 			t.Errorf("%q, want %q", b.Inlines[0].Text, want)
 		}
 	}
-	if len(raw) > 28<<10 && len(m.Lines) < 3 {
-		t.Errorf("%d bytes; Teams takes 28 KB", len(raw))
-	}
 }
 
 // hostileMail: the headers are those that we set, each once.
@@ -214,4 +208,52 @@ func hostileMail(t *testing.T, m plumbline.Message) {
 // byPython is the signature as docs/notifications.md computes it, written down apart from what is tested.
 func byPython(secret, at string, body []byte) string {
 	return hex.EncodeToString(hmacSHA256([]byte(secret), append([]byte("v1."+at+"."), body...)))
+}
+
+// TestLargest: however much there is to tell, it fits, and what is left out is said.
+func TestLargest(t *testing.T) {
+	for name, c := range map[string]struct {
+		text    string
+		notices int
+		kept    int // notices in the document
+	}{
+		"usual":     {"aws_instance.web: changed outside", 200, 200},
+		"long":      {strings.Repeat("x", maxLine), 200, 200},
+		"escaped":   {strings.Repeat("<", maxLine), 50, 50},
+		"too large": {strings.Repeat("<", maxLine), 200, 54},
+	} {
+		t.Run(name, func(t *testing.T) {
+			m := aMessage()
+			m.Title, m.Lines, m.Notices = c.text, nil, nil
+			for i := range c.notices {
+				n := aNotice(int64(i + 1))
+				n.What, n.Detail = c.text, []string{c.text, c.text, c.text, c.text, c.text, c.text, c.text, c.text, c.text, c.text}
+				m.Notices, m.Lines = append(m.Notices, n), append(m.Lines, c.text)
+			}
+			m = bounded(m)
+			d := document(m)
+			doc, err := json.Marshal(d)
+			if err != nil {
+				t.Fatal(err)
+			}
+			conforms(t, doc)
+			if len(doc) > maxDocument || len(d.Notices) != c.kept || d.Omitted != c.notices-c.kept {
+				t.Errorf("%d bytes, %d notices, %d omitted", len(doc), len(d.Notices), d.Omitted)
+			}
+			card, err := json.Marshal(teamsMessage(m))
+			if err != nil {
+				t.Fatal(err)
+			}
+			chat, err := json.Marshal(slackMessage(m))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(card) > 28_000 || len(chat) > 16_000 {
+				t.Errorf("%d bytes for Teams, which takes 28 KB, %d for Slack", len(card), len(chat))
+			}
+			if c.text[0] != 'a' && (!strings.Contains(string(card), "more lines") || !strings.Contains(string(chat), "more lines")) {
+				t.Error("nobody says that lines are left out")
+			}
+		})
+	}
 }

@@ -20,9 +20,13 @@ func (s slackSink) send(ctx context.Context, m plumbline.Message) error {
 	return post(ctx, s.client, s.url.Reveal(), slackMessage(m), nil)
 }
 
+// maxSlack is how much text a message has: Slack does not say how much rich text it takes, but says of other texts that 12,000 characters are much.
+const maxSlack = 10_000
+
 // slackMessage lays a message out as rich text, whose texts are shown as they are: nothing in them is a mention, a link or bold. Only what devices
 // show in a notification is markup, in which three characters are special.
 func slackMessage(m plumbline.Message) *slack.WebhookMessage {
+	m = within(m, maxSlack, 100)
 	no := false
 	title := []slack.RichTextSectionElement{
 		slack.NewRichTextSectionTextElement(sign(m.Severity)+" ", nil),

@@ -78,8 +78,12 @@ type (
 	}
 )
 
+// maxTeams is how much a card has: Teams takes 28 KB.
+const maxTeams = 24_000
+
 // teamsMessage is a card of runs of text, the one element that shows its text as it is: a TextBlock would read it as Markdown.
 func teamsMessage(m plumbline.Message) teamsEnvelope {
+	m = within(m, maxTeams, 120)
 	block := func(text, weight, size string) teamsElement {
 		return teamsElement{Type: "RichTextBlock", Inlines: []teamsRun{{Type: "TextRun", Text: text, Weight: weight, Size: size}}}
 	}

@@ -1,6 +1,8 @@
 package notify
 
 import (
+	"encoding/json"
+	"fmt"
 	"strings"
 	"unicode"
 
@@ -56,5 +58,24 @@ func bounded(m plumbline.Message) plumbline.Message {
 		m.Lines = append(m.Lines, l)
 	}
 	m.Link = plain(m.Link, 1000)
+	return m
+}
+
+// within is a message whose text takes no more bytes of JSON than that, each line with as many around it. What is left out is said.
+func within(m plumbline.Message, most, around int) plumbline.Message {
+	size := func(s string) int {
+		b, err := json.Marshal(s)
+		if err != nil { // of a string: never
+			return most
+		}
+		return len(b) + around
+	}
+	left := most - size(m.Title) - size(m.Link) - around
+	for i, l := range m.Lines {
+		if left -= size(l); left < 0 {
+			m.Lines = append(m.Lines[:i:i], fmt.Sprintf("… and %d more lines", len(m.Lines)-i))
+			break
+		}
+	}
 	return m
 }

@@ -107,6 +107,7 @@ type Document struct {
 	URL      string    `json:"url,omitempty"`
 	At       time.Time `json:"at"`
 	Notices  []Fact    `json:"notices"`
+	Omitted  int       `json:"omitted,omitempty"` // notices that there was no room for
 }
 
 // Fact is one thing that a message tells of.
@@ -142,7 +143,34 @@ type Drift struct {
 	OldestAt *time.Time `json:"oldest_since,omitempty"`
 }
 
+// document is a message as programs get it, not larger than maxDocument: details go first, then the least urgent notices, which are counted.
 func document(m plumbline.Message) Document {
+	d := whole(within(m, maxDocument/8, 1))
+	size := func(v any) int {
+		b, err := json.Marshal(v)
+		if err != nil { // of these types: never
+			return 0
+		}
+		return len(b)
+	}
+	total := size(d)
+	for i := len(d.Notices) - 1; i >= 0 && total > maxDocument; i-- {
+		before := size(d.Notices[i])
+		d.Notices[i].Detail = nil
+		total += size(d.Notices[i]) - before
+	}
+	for total += len(`,"omitted":999`); total > maxDocument && len(d.Notices) > 0; d.Omitted++ {
+		last := len(d.Notices) - 1
+		total -= size(d.Notices[last]) + 1
+		d.Notices = d.Notices[:last]
+	}
+	return d
+}
+
+// maxDocument is how many bytes a document has: SNS takes 256 KB, attributes included.
+const maxDocument = 200 << 10
+
+func whole(m plumbline.Message) Document {
 	d := Document{
 		Version: 1, Key: m.Key, Event: string(m.Occasion), Severity: string(m.Severity), Title: m.Title, Lines: m.Lines, URL: m.Link, At: m.At.UTC(), Notices: []Fact{},
 	}

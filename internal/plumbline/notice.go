@@ -58,6 +58,14 @@ func (s Sink) Wants(o Occasion) bool {
 // and at once.
 func (s Sink) Incidents() bool { return s.Kind == "pagerduty" }
 
+// Parcel is how many notices a sink is sent at once at most. What has incidents is sent them one by one: one that is refused takes no other with it.
+func (s Sink) Parcel() int {
+	if s.Incidents() {
+		return 1
+	}
+	return 200 // whatever makes more at a time, nobody reads on
+}
+
 // Notice is one thing that one sink is to be told of. It is kept in the store until it is sent, and for a while after.
 type Notice struct {
 	ID       int64 `json:"-"`

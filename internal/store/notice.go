@@ -11,9 +11,6 @@ import (
 	"github.com/plumbline/plumbline/internal/plumbline"
 )
 
-// parcelSize is how many notices are sent at once at most: whatever makes more of them at a time, nobody reads on.
-const parcelSize = 200
-
 // Announce writes notices that are to be sent and returns how many of them are new: one whose sink and key are known is left as it is, whatever
 // became of it.
 func (s *Store) Announce(ctx context.Context, notices []plumbline.Notice, now time.Time) (added int, err error) {
@@ -111,7 +108,7 @@ func (t *tx) claimNotices(ctx context.Context, sink plumbline.Sink, now time.Tim
 		return w, err
 	}
 	list, err := collect(ctx, t, scan, `
-		SELECT id, at, until, attempts, doc FROM notice WHERE sink = $1 AND state = 'waiting' ORDER BY id LIMIT $2`, sink.Name, 2*parcelSize)
+		SELECT id, at, until, attempts, doc FROM notice WHERE sink = $1 AND state = 'waiting' ORDER BY id LIMIT $2`, sink.Name, 2*sink.Parcel())
 	if err != nil {
 		return p, err
 	}
@@ -130,7 +127,7 @@ func (t *tx) claimNotices(ctx context.Context, sink plumbline.Sink, now time.Tim
 		case oldest == 0:
 			oldest = w.at
 		}
-		if len(p.Notices) < parcelSize {
+		if len(p.Notices) < sink.Parcel() {
 			p.Notices = append(p.Notices, w.Notice)
 		}
 	}
@@ -142,7 +139,7 @@ func (t *tx) claimNotices(ctx context.Context, sink plumbline.Sink, now time.Tim
 		later(at, why)
 		return p, nil
 	}
-	if opens := time.UnixMicro(oldest).Add(sink.Group); opens.After(now) && len(p.Notices) < parcelSize {
+	if opens := time.UnixMicro(oldest).Add(sink.Group); opens.After(now) && len(p.Notices) < sink.Parcel() {
 		return back(opens.UTC(), "")
 	}
 	if row.paused.After(now) {

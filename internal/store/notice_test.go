@@ -100,21 +100,32 @@ func TestNoticesGather(t *testing.T) {
 
 func TestNoticesParcelsAreBounded(t *testing.T) {
 	each(t, func(t *testing.T, dsn string) {
-		s := open(t, dsn)
+		s, parcel := open(t, dsn), chat.Parcel()
 		var all []plumbline.Notice
-		for i := range parcelSize + 1 {
+		for i := range parcel + 1 {
 			all = append(all, notice("sre", fmt.Sprintf("n%03d", i)))
 		}
 		announce(t, s, t0, all...)
 		p := claimNotices(t, s, chat, t0) // so many that nobody waits for more
-		if len(p.Notices) != parcelSize {
+		if len(p.Notices) != parcel {
 			t.Fatalf("%d in a parcel", len(p.Notices))
 		}
 		if err := s.NoticesSent(t.Context(), p, t0); err != nil {
 			t.Fatal(err)
 		}
-		if p := claimNotices(t, s, chat, t0.Add(chat.Group)); noticeKeys(p) != fmt.Sprintf("n%03d", parcelSize) {
+		if p := claimNotices(t, s, chat, t0.Add(chat.Group)); noticeKeys(p) != fmt.Sprintf("n%03d", parcel) {
 			t.Errorf("then %q", noticeKeys(p))
+		}
+		pager := plumbline.Sink{Name: "pager", Kind: "pagerduty"}
+		announce(t, s, t0, notice("pager", "a"), notice("pager", "b"), notice("pager", "c"))
+		for _, want := range []string{"a", "b", "c"} {
+			p := claimNotices(t, s, pager, t0)
+			if noticeKeys(p) != want {
+				t.Fatalf("%q, want %s alone", noticeKeys(p), want)
+			}
+			if _, _, err := s.NoticesFailed(t.Context(), p, "refused", true, time.Time{}, t0); err != nil {
+				t.Fatal(err)
+			}
 		}
 	})
 }
