@@ -49,7 +49,7 @@ func (s *Store) Announce(ctx context.Context, notices []plumbline.Notice, now ti
 				return err
 			}
 			wrote, err := t.exec(ctx, `
-				INSERT INTO notice (id, sink, key, state, at, claim, until, attempts, reason, doc) VALUES ($1, $2, $3, 'waiting', $4, 0, 0, 0, '', $5)
+				INSERT INTO notice (id, sink, key, state, at, claim, until, attempts, alone, reason, doc) VALUES ($1, $2, $3, 'waiting', $4, 0, 0, 0, 0, '', $5)
 				ON CONFLICT (sink, key) DO NOTHING`, id, n.Sink, n.Key, now.UnixMicro(), doc)
 			if err != nil {
 				return err
@@ -95,11 +95,11 @@ func (t *tx) claimNotices(ctx context.Context, sink plumbline.Sink, now time.Tim
 	}
 	type waiting struct {
 		plumbline.Notice
-		at, until int64
+		at, until, alone int64
 	}
 	scan := func(row scanner) (w waiting, err error) {
 		var doc string
-		if err := row.Scan(&w.ID, &w.at, &w.until, &w.Attempts, &doc); err != nil {
+		if err := row.Scan(&w.ID, &w.at, &w.until, &w.Attempts, &w.alone, &doc); err != nil {
 			return w, err
 		}
 		id, attempts := w.ID, w.Attempts
@@ -108,7 +108,7 @@ func (t *tx) claimNotices(ctx context.Context, sink plumbline.Sink, now time.Tim
 		return w, err
 	}
 	list, err := collect(ctx, t, scan, `
-		SELECT id, at, until, attempts, doc FROM notice WHERE sink = $1 AND state = 'waiting' ORDER BY id LIMIT $2`, sink.Name, 2*sink.Parcel())
+		SELECT id, at, until, attempts, alone, doc FROM notice WHERE sink = $1 AND state = 'waiting' ORDER BY id LIMIT $2`, sink.Name, 2*sink.Parcel())
 	if err != nil {
 		return p, err
 	}
@@ -117,7 +117,7 @@ func (t *tx) claimNotices(ctx context.Context, sink plumbline.Sink, now time.Tim
 			p.Again, p.Why = at, why
 		}
 	}
-	oldest := int64(0)
+	oldest, full := int64(0), false
 	for _, w := range list {
 		switch {
 		case w.until > now.UnixMicro():
@@ -127,8 +127,9 @@ func (t *tx) claimNotices(ctx context.Context, sink plumbline.Sink, now time.Tim
 		case oldest == 0:
 			oldest = w.at
 		}
-		if len(p.Notices) < sink.Parcel() {
+		if full = full || w.alone != 0 && len(p.Notices) > 0; !full {
 			p.Notices = append(p.Notices, w.Notice)
+			full = w.alone != 0 || len(p.Notices) == sink.Parcel()
 		}
 	}
 	if len(p.Notices) == 0 {
@@ -139,7 +140,7 @@ func (t *tx) claimNotices(ctx context.Context, sink plumbline.Sink, now time.Tim
 		later(at, why)
 		return p, nil
 	}
-	if opens := time.UnixMicro(oldest).Add(sink.Group); opens.After(now) && len(p.Notices) < sink.Parcel() {
+	if opens := time.UnixMicro(oldest).Add(sink.Group); opens.After(now) && !full {
 		return back(opens.UTC(), "")
 	}
 	if row.paused.After(now) {
@@ -193,8 +194,8 @@ func (s *Store) NoticesSent(ctx context.Context, p plumbline.Parcel, now time.Ti
 }
 
 // NoticesFailed notes that a parcel has not arrived, and why. The sink is left alone until pause at least, and longer from one failure to the next. A
-// notice is given up after NoticeTries, or at once when the sink will never take it; that says nothing about others. It returns until when the sink is
-// left alone, and how many notices were given up.
+// notice is given up after NoticeTries, or at once when the sink will never take it, and the sink is not left alone then; of several, each is sent
+// by itself first, since one of them may be to blame. It returns until when the sink is left alone, and how many notices were given up.
 func (s *Store) NoticesFailed(ctx context.Context, p plumbline.Parcel, reason string, forGood bool, pause, now time.Time) (until time.Time, lost int, err error) {
 	now = exact(now)
 	err = s.settle(ctx, p, func(t *tx) (int64, error) {
@@ -213,8 +214,11 @@ func (s *Store) NoticesFailed(ctx context.Context, p plumbline.Parcel, reason st
 		if _, err := t.exec(ctx, `UPDATE sink SET failures = $1, paused = $2, reason = $3 WHERE name = $4`, row.failures, until.UnixMicro(), reason, p.Sink); err != nil {
 			return 0, err
 		}
-		tries := plumbline.NoticeTries
-		if forGood {
+		tries, alone := plumbline.NoticeTries, 0
+		switch {
+		case forGood && len(p.Notices) > 1:
+			alone = 1
+		case forGood:
 			tries = 0
 		}
 		gone, err := t.exec(ctx, `
@@ -224,7 +228,7 @@ func (s *Store) NoticesFailed(ctx context.Context, p plumbline.Parcel, reason st
 			return 0, err
 		}
 		lost = int(gone)
-		left, err := t.exec(ctx, `UPDATE notice SET claim = 0, until = 0, attempts = attempts + 1, reason = $1 WHERE claim = $2`, reason, p.Claim)
+		left, err := t.exec(ctx, `UPDATE notice SET claim = 0, until = 0, attempts = attempts + 1, alone = $1, reason = $2 WHERE claim = $3`, alone, reason, p.Claim)
 		return gone + left, err
 	})
 	return until, lost, err

@@ -345,3 +345,37 @@ func TestNoticesSweep(t *testing.T) {
 		}
 	})
 }
+
+// TestNoticesPoison: one notice that a sink will never take costs no other.
+func TestNoticesPoison(t *testing.T) {
+	each(t, func(t *testing.T, dsn string) {
+		s := open(t, dsn)
+		sink := plumbline.Sink{Name: "sre"}
+		announce(t, s, t0, notice("sre", "a"), notice("sre", "poison"), notice("sre", "b"))
+		var sent, lost []string
+		for range 20 {
+			p := claimNotices(t, s, sink, t0)
+			if p.Claim == 0 {
+				break
+			}
+			if strings.Contains(noticeKeys(p), "poison") {
+				until, n, err := s.NoticesFailed(t.Context(), p, "it answers 400", true, time.Time{}, t0)
+				if err != nil || !until.Equal(t0) {
+					t.Fatalf("until %s, %v", until, err)
+				}
+				if n > 0 {
+					lost = append(lost, noticeKeys(p))
+				}
+				announce(t, s, t0, notice("sre", "later"))
+				continue
+			}
+			sent = append(sent, noticeKeys(p))
+			if err := s.NoticesSent(t.Context(), p, t0); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if fmt.Sprint(sent) != "[a b later]" || fmt.Sprint(lost) != "[poison]" {
+			t.Errorf("sent %q, given up %q", sent, lost)
+		}
+	})
+}

@@ -11,6 +11,7 @@ CREATE TABLE notice (
     claim    BIGINT NOT NULL, -- who sends it; 0: nobody
     until    BIGINT NOT NULL, -- when the claim ends, if nothing is heard of who has it
     attempts BIGINT NOT NULL, -- that have failed
+    alone    BIGINT NOT NULL, -- 1: it was refused together with others, one of which is to blame
     reason   TEXT   NOT NULL, -- of the last failure
     ended    BIGINT,          -- when it was sent or given up
     doc      TEXT   NOT NULL,
