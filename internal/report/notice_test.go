@@ -311,10 +311,10 @@ func TestOutboxFails(t *testing.T) {
 	o.fail = func(int) error { return &plumbline.Retry{At: asked, Err: errors.New("it answers 429")} }
 	_, again, err := b.Send(t.Context())
 	retry := (*plumbline.Retry)(nil)
-	if !errors.As(err, &retry) || !retry.At.Equal(asked) || !again.Equal(asked) {
+	if !errors.As(err, &retry) || !retry.At.Equal(asked) || !again.Equal(asked) || strings.Count(err.Error(), "again after") != 1 {
 		t.Fatalf("again %s, %v", again, err)
 	}
-	if status, err := b.Status(t.Context()); err != nil || !strings.Contains(status, "1 waiting") || !strings.Contains(status, "it answers 429") {
+	if status, err := b.Status(t.Context()); err != nil || !strings.Contains(status, "1 waiting") || !strings.HasSuffix(status, ": it answers 429") {
 		t.Errorf("%q, %v", status, err)
 	}
 	if _, again, err := b.Send(t.Context()); err != nil || !again.Equal(asked) || o.n != 1 {

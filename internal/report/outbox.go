@@ -76,7 +76,7 @@ func (o *Outbox) Send(ctx context.Context) (sent int, again time.Time, err error
 	}
 	pause := time.Time{}
 	if retry := (*plumbline.Retry)(nil); errors.As(failed, &retry) {
-		pause = retry.At
+		pause, failed = retry.At, retry.Err // until when it is left alone is said once, by the one who knows
 	}
 	until, lost, err := o.c.Notices.NoticesFailed(noting, p, failed.Error(), errors.Is(failed, plumbline.ErrInvalid), pause, now)
 	if err != nil {
