@@ -121,7 +121,7 @@ func noticeOf(run plumbline.Run, items []plumbline.DriftItem, now time.Time) (pl
 	case run.Kind == plumbline.KindDrift && run.DriftNews:
 		n.Occasion, n.Subject = plumbline.OccasionDrift, "drift "+run.Stack.String()
 		n.Key = fmt.Sprintf("run/%s/drift/%d", run.ID, run.Claim.Fence)
-		drifted(&n, run, items, now)
+		tellsDrift(&n, run, items, now)
 	default:
 		return n, false
 	}
@@ -180,8 +180,8 @@ func failure(run plumbline.Run) []string {
 	return slices.DeleteFunc(append(out, f.Next), func(s string) bool { return strings.TrimSpace(s) == "" })
 }
 
-// drifted says what a check has found that is news.
-func drifted(n *plumbline.Notice, run plumbline.Run, items []plumbline.DriftItem, now time.Time) {
+// tellsDrift says what a check has found that is news.
+func tellsDrift(n *plumbline.Notice, run plumbline.Run, items []plumbline.DriftItem, now time.Time) {
 	var found, others, gone []plumbline.DriftItem
 	open := 0
 	for _, it := range items {
