@@ -114,7 +114,7 @@ func build(ctx context.Context, cfg *config.Config, log *zap.Logger) (d *daemon,
 			return d, err
 		}
 	}
-	if d.telling, err = d.newTelling(); err != nil {
+	if d.telling, err = d.newTelling(ctx); err != nil {
 		return d, err
 	}
 	for _, repo := range cfg.Repositories {

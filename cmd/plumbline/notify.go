@@ -11,15 +11,13 @@ import (
 	"github.com/spf13/cobra"
 	"go.uber.org/zap"
 
+	"github.com/plumbline/plumbline/internal/aws"
 	"github.com/plumbline/plumbline/internal/config"
 	"github.com/plumbline/plumbline/internal/notify"
 	"github.com/plumbline/plumbline/internal/plumbline"
 	"github.com/plumbline/plumbline/internal/redact"
 	"github.com/plumbline/plumbline/internal/report"
 )
-
-// publish publishes to SNS; nil: this program cannot.
-var publish notify.Publisher
 
 // noticesKept is for how long what was told is remembered. A notice is written once for as long.
 const noticesKept = 14 * 24 * time.Hour
@@ -39,8 +37,16 @@ func (t *telling) wake() {
 }
 
 // newOffice is where messages are handed over.
-func newOffice(cfg *config.Config) (*notify.Office, error) {
+func newOffice(ctx context.Context, cfg *config.Config) (*notify.Office, error) {
 	var all []notify.Settings
+	var publish notify.Publisher
+	if slices.ContainsFunc(cfg.Notify, func(n config.Notify) bool { return n.Kind == notify.SNS }) {
+		account, err := aws.Load(ctx, aws.Config{})
+		if err != nil {
+			return nil, err
+		}
+		publish = aws.NewPublisher(account).Publish
+	}
 	for _, n := range cfg.Notify {
 		s := notify.Settings{Kind: n.Kind, Name: n.Name, URL: n.URL, Secret: n.Secret, Topic: n.Topic}
 		if m := n.Mail; m != nil {
@@ -52,12 +58,12 @@ func newOffice(cfg *config.Config) (*notify.Office, error) {
 }
 
 // newTelling makes what the reporters need to know, and the loops that send what they notice.
-func (d *daemon) newTelling() (*telling, error) {
+func (d *daemon) newTelling(ctx context.Context) (*telling, error) {
 	t := &telling{}
 	if len(d.cfg.Notify) == 0 {
 		return t, nil
 	}
-	office, err := newOffice(d.cfg)
+	office, err := newOffice(ctx, d.cfg)
 	if err != nil {
 		return nil, err
 	}
@@ -169,7 +175,7 @@ daemon, and nothing is kept of it. To PagerDuty it sends the end of an incident 
 					return usageError(&plumbline.Refusal{Kind: plumbline.ErrNotFound, What: fmt.Sprintf("There is no notify block %q.", name), Next: "There are " + strings.Join(known, ", ") + "."})
 				}
 			}
-			office, err := newOffice(cfg)
+			office, err := newOffice(cmd.Context(), cfg)
 			if err != nil {
 				return err
 			}
