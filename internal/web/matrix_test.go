@@ -19,22 +19,24 @@ import (
 
 // mayGrid is which role may do what.
 const mayGrid = `
-             viewer operator approver admin
-view         yes    yes      yes      yes
-plan         no     yes      yes      yes
-approve      no     no       yes      yes
-reject       no     no       yes      yes
-retry        no     yes      no       yes
-cancel       no     yes      no       yes
-deploy       no     no       no       yes
-drift-check  no     yes      no       yes
-unlock       no     no       no       yes
-debug        no     no       no       yes
-break-glass  no     no       no       yes
-freeze       no     yes      no       yes
-propose      no     yes      no       yes
-audit        no     no       no       yes
-tokens       no     no       no       yes
+                  viewer operator approver admin
+view              yes    yes      yes      yes
+plan              no     yes      yes      yes
+approve           no     no       yes      yes
+reject            no     no       yes      yes
+retry             no     yes      no       yes
+cancel            no     yes      no       yes
+deploy            no     no       no       yes
+drift-check       no     yes      no       yes
+acknowledge-drift no     yes      no       yes
+ignore-drift      no     yes      no       yes
+unlock            no     no       no       yes
+debug             no     no       no       yes
+break-glass       no     no       no       yes
+freeze            no     yes      no       yes
+propose           no     yes      no       yes
+audit             no     no       no       yes
+tokens            no     no       no       yes
 `
 
 // grid is mayGrid, by role and permission.
