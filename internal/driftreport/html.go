@@ -75,15 +75,15 @@ func link(items string, id int64) string {
 }
 
 type pageData struct {
-	Policy                                         string
-	Style                                          template.CSS
+	Policy                                  string
+	Style                                   template.CSS
 	About, Headline, Looked, At, Home, Made string
-	Report                                         Report
-	Trend, Heat                                    template.HTML
-	HeatMore                                       int
-	Oldest, Flapping, Ignored                      pageItems
-	Tables                                         []pageGroups
-	Expired                                        []pageRule
+	Report                                  Report
+	Trend, Heat                             template.HTML
+	HeatMore                                int
+	Oldest, Flapping, Ignored               pageItems
+	Tables                                  []pageGroups
+	Expired                                 []pageRule
 }
 
 type pageItems struct {
