@@ -258,7 +258,9 @@ func (s *Server) rules(ctx context.Context, e plumbline.Environment) ([]plumblin
 }
 
 // maxReport is how far back a report goes at most.
-const maxReport = 366 * 24 * time.Hour
+const maxReport = 366 * oneDay
+
+const oneDay = 24 * time.Hour
 
 // driftReport makes the report that a query asks for.
 func (s *Server) driftReport(ctx context.Context, q url.Values) (driftreport.Report, error) {
@@ -268,7 +270,7 @@ func (s *Server) driftReport(ctx context.Context, q url.Values) (driftreport.Rep
 	}
 	now := s.c.Now()
 	in := driftreport.Input{
-		Now: now, Since: now.Add(-29 * 24 * time.Hour), Rules: map[string][]plumbline.IgnoreRule{},
+		Now: now, Rules: map[string][]plumbline.IgnoreRule{},
 		Scope: driftreport.Scope{Repository: q.Get("repository"), Environment: q.Get("environment"), Stack: q.Get("stack")},
 	}
 	if err := s.configured(in.Scope.Repository, in.Scope.Environment); err != nil {
@@ -279,11 +281,16 @@ func (s *Server) driftReport(ctx context.Context, q url.Values) (driftreport.Rep
 	case err != nil:
 		return none, err
 	case now.Sub(since) > maxReport && !since.IsZero():
-		return none, refuse(plumbline.ErrInvalid, "", "A report goes back %d days at most.", int(maxReport/(24*time.Hour)))
-	case !since.IsZero():
-		in.Since = since
+		return none, refuse(plumbline.ErrInvalid, "", "A report goes back %d days at most.", int(maxReport/oneDay))
+	case since.IsZero():
+		since = now.Add(-30 * oneDay)
 	}
-	first := in.Since.UTC().Truncate(24 * time.Hour)
+	// It begins with the first whole day, so that 7d are seven days, today included.
+	first := since.UTC().Add(oneDay - 1).Truncate(oneDay)
+	if today := now.UTC().Truncate(oneDay); first.After(today) {
+		first = today
+	}
+	in.Since = first
 	f := plumbline.DriftFilter{
 		Repository: in.Scope.Repository, Environment: in.Scope.Environment, Stack: in.Scope.Stack, Resolved: true, ResolvedSince: first, Limit: allDrift,
 	}
