@@ -226,44 +226,54 @@ func life(it plumbline.DriftItem, events []plumbline.DriftEvent, now time.Time) 
 	return out
 }
 
-// at reports whether one of the times is at t.
-func at(life []span, t time.Time) bool {
-	return slices.ContainsFunc(life, func(s span) bool { return !t.Before(s.from) && t.Before(s.until) })
-}
-
-// within reports whether one of the times overlaps another.
-func within(life []span, from, until time.Time) bool {
-	return slices.ContainsFunc(life, func(s span) bool { return s.from.Before(until) && from.Before(s.until) })
-}
-
 func (b *builder) since(t time.Time) bool { return !t.IsZero() && !t.Before(b.first) }
 
-func (b *builder) dayOf(t time.Time) int { return int(t.UTC().Truncate(oneDay).Sub(b.first) / oneDay) }
+// dayOf is the place of a time's day, below 0 before the first.
+func (b *builder) dayOf(t time.Time) int {
+	const seconds = int64(oneDay / time.Second)
+	n := t.Unix() - b.first.Unix()
+	if n < 0 {
+		n -= seconds - 1
+	}
+	return int(n / seconds)
+}
+
+// touched are the first and the last day of which a time has a part.
+func (b *builder) touched(s span) (first, last int) {
+	return max(0, b.dayOf(s.from)), min(b.days-1, b.dayOf(s.until.Add(-1)))
+}
 
 func (b *builder) trend() []Day {
 	out := make([]Day, b.days)
-	for i := range out {
-		from := b.first.Add(time.Duration(i) * oneDay)
-		d := Day{Day: day(from)}
-		end := from.Add(oneDay)
-		for _, it := range b.items {
-			life := b.life[it.ID]
-			switch {
-			case end.After(b.in.Now): // the day that is not over yet stands as it is now
-				if it.Counts(b.in.Now) {
-					d.Open++
-				}
-			case at(life, end):
-				d.Open++
-			}
-			if len(life) > 0 && !it.Opened.Before(from) && it.Opened.Before(end) {
-				d.Opened++
-			}
-			if !it.Open() && wanted(it) && !it.Resolved.Before(from) && it.Resolved.Before(end) {
-				d.Resolved++
+	more := make([]int, b.days+1) // how many more are open at the end of a day than at that of the day before
+	for _, it := range b.items {
+		for _, s := range b.life[it.ID] {
+			// Of the last day that it touches it is not there to see the end.
+			if first, last := b.touched(s); first < last {
+				more[first]++
+				more[last]--
 			}
 		}
-		out[i] = d
+		if i := b.dayOf(it.Opened); i >= 0 && i < b.days && len(b.life[it.ID]) > 0 {
+			out[i].Opened++
+		}
+		if !it.Open() && wanted(it) {
+			if i := b.dayOf(it.Resolved); i >= 0 && i < b.days {
+				out[i].Resolved++
+			}
+		}
+	}
+	open := 0
+	for i := range out {
+		open += more[i]
+		out[i].Day, out[i].Open = day(b.first.Add(time.Duration(i)*oneDay)), open
+	}
+	// The day that is not over yet stands as it is now.
+	out[b.days-1].Open = 0
+	for _, it := range b.items {
+		if it.Counts(b.in.Now) {
+			out[b.days-1].Open++
+		}
 	}
 	for _, d := range b.in.Days {
 		if i := b.dayOf(d.Day); i >= 0 && i < len(out) {
@@ -309,16 +319,17 @@ func (b *builder) heat(r *Report) {
 	cells := map[plumbline.StackRef][]int{}
 	weight := map[plumbline.StackRef]int{}
 	for _, it := range b.items {
-		for i := range b.days {
-			from := b.first.Add(time.Duration(i) * oneDay)
-			if !within(b.life[it.ID], from, from.Add(oneDay)) {
-				continue
-			}
-			if cells[it.Stack] == nil {
+		marked := -1 // an item is one object, however often it was hidden on a day
+		for _, s := range b.life[it.ID] {
+			first, last := b.touched(s)
+			if first <= last && cells[it.Stack] == nil {
 				cells[it.Stack] = make([]int, b.days)
 			}
-			cells[it.Stack][i]++
-			weight[it.Stack]++
+			for i := max(first, marked+1); i <= last; i++ {
+				cells[it.Stack][i]++
+				weight[it.Stack]++
+				marked = i
+			}
 		}
 	}
 	for _, ref := range b.in.Stacks {

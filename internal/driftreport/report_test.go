@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"flag"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -268,7 +269,12 @@ func TestTrend(t *testing.T) {
 		{"ignored, and back", func(*plumbline.DriftItem) {},
 			[]plumbline.DriftEvent{event(1, 10, "opened"), event(2, 6, "ignored"), event(4, 6, "expired")}, "0 1 0 0 1 1", "- 1 1 - 1 1"},
 		{"the rule has run out, nobody looked since", func(it *plumbline.DriftItem) { it.Ignored = &plumbline.Ignored{Until: at(4, 0)} },
-			[]plumbline.DriftEvent{event(1, 10, "opened"), event(1, 10, "ignored")}, "0 0 0 1 1 1", "- - - - 1 1"},
+			[]plumbline.DriftEvent{event(1, 10, "opened"), event(1, 10, "ignored")}, "0 0 0 0 1 1", "- - - - 1 1"},
+		{"hidden and back within one day", func(*plumbline.DriftItem) {},
+			[]plumbline.DriftEvent{event(1, 10, "opened"), event(2, 6, "ignored"), event(2, 9, "expired")}, "0 1 1 1 1 1", "- 1 1 1 1 1"},
+		{"hidden since before the report", func(it *plumbline.DriftItem) { it.Opened, it.Ignored = at(-4, 0), &plumbline.Ignored{} },
+			[]plumbline.DriftEvent{event(-4, 0, "opened"), event(-3, 0, "ignored")}, "0 0 0 0 0 0", ""},
+		{"resolved at midnight", func(it *plumbline.DriftItem) { it.Resolved = at(3, 0) }, nil, "0 1 0 0 0 0", "- 1 1 - - -"},
 		{"noise, then other values", func(*plumbline.DriftItem) {},
 			[]plumbline.DriftEvent{event(1, 10, "opened"), event(2, 1, "noise"), event(4, 1, "changed")}, "0 1 0 0 1 1", "- 1 1 - 1 1"},
 		{"noise without a history", func(it *plumbline.DriftItem) { it.Noise = "it is" }, nil, "0 0 0 0 0 0", ""},
@@ -350,6 +356,32 @@ func TestWhat(t *testing.T) {
 	} {
 		if got := driftreport.What(tt.d); got != tt.want {
 			t.Errorf("%q, want %q", got, tt.want)
+		}
+	}
+}
+
+// BenchmarkBuild is a year of an estate of a thousand stacks.
+func BenchmarkBuild(b *testing.B) {
+	in := driftreport.Input{Now: now, Since: ago(365 * day)}
+	for i := range 1000 {
+		st := ref("production", fmt.Sprint("team/", i))
+		in.Stacks = append(in.Stacks, st)
+		for d := range 365 {
+			in.Days = append(in.Days, plumbline.DriftDay{Stack: st, Day: ago(time.Duration(d) * day).Truncate(day), Checks: 4})
+		}
+		for j := range 10 {
+			opened := ago(time.Duration((i*37+j*61)%360) * day)
+			it := plumbline.DriftItem{ID: int64(10*i + j), Stack: st, Difference: changed("a.b", "a", "x", "1", "2"), Opened: opened, Cause: plumbline.Cause{Text: fmt.Sprint("cause ", j)}}
+			if j > 0 {
+				it.Resolved = opened.Add(time.Duration(j) * 9 * hour)
+			}
+			in.Items = append(in.Items, it)
+		}
+	}
+	for b.Loop() {
+		r := driftreport.Build(in)
+		if err := driftreport.HTML(io.Discard, r, driftreport.PageOptions{}); err != nil || len(r.Items) < 9000 {
+			b.Fatal(err, len(r.Items))
 		}
 	}
 }

@@ -28,7 +28,8 @@ type driftBody struct {
 	Ignored  []plumbline.DriftItem
 	Noise    []plumbline.DriftItem
 	Resolved []plumbline.DriftItem
-	More     int // open ones that are not shown
+	Asked    bool // for what is in some state, or has moved since some time
+	More     int  // open ones that are not shown
 	Rules    []ruleRow
 	Expired  int    // of the rules
 	Report   string // address of the report of the same
@@ -97,7 +98,7 @@ func (s *Server) driftPage(w http.ResponseWriter, r *http.Request, who Identity)
 	}
 	// Narrowed to some states, the page has what was asked for; else everything, each where it belongs.
 	list := d.All
-	if len(q.States) > 0 || !q.Since.IsZero() {
+	if b.Asked = len(q.States) > 0 || !q.Since.IsZero(); b.Asked {
 		list = d.Items
 	}
 	var open, flapping []plumbline.DriftItem

@@ -47,6 +47,7 @@ var Pages = []struct{ Name, Path string }{
 	{"drift", "/drift"},
 	{"drift-none", "/drift?environment=staging"},
 	{"drift-one", "/drift?repository=infra&environment=production"},
+	{"drift-ignored", "/drift?state=ignored,noise"},
 	{"drift-item", "/drift/3"},
 	{"drift-item-ignored", "/drift/4"},
 	{"drift-item-resolved", "/drift/1"},
