@@ -14,11 +14,9 @@ func TestCell(t *testing.T) {
 }
 
 func TestCode(t *testing.T) {
-	for in, want := range map[string]string{
-		"a": "`a`", "a|b": "`a`&#124;`b`", "|": "&#124;", "`": "`` ` ``", "a``b": "```a``b```", " a": "`  a `", "": "",
-	} {
-		if got := Code(in); got != want {
-			t.Errorf("%q is %q, want %q", in, got, want)
+	for _, tt := range [][2]string{{"a", "`a`"}, {"a|b", "`a`&#124;`b`"}, {"|", "&#124;"}, {"`", "`` ` ``"}, {"a``b", "```a``b```"}, {" a", "`  a `"}, {"", ""}} {
+		if got := Code(tt[0]); got != tt[1] {
+			t.Errorf("%q is %q, want %q", tt[0], got, tt[1])
 		}
 	}
 }

@@ -14,7 +14,7 @@ import (
 
 // headline says in one sentence how things stand.
 func (r Report) headline() string {
-	return sentence(r.Totals.Numbers.String("in "+counted(len(r.Trend), "day"))) + "."
+	return sentence(r.Totals.String("in "+counted(len(r.Trend), "day"))) + "."
 }
 
 func sentence(s string) string { return strings.ToUpper(s[:1]) + s[1:] }

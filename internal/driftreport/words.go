@@ -12,7 +12,7 @@ import (
 
 // What says in a few words how an object differs: "outside: gateway a → b".
 func What(d plumbline.Difference) string {
-	text := plumbline.DifferenceKind(d.Kind).Words()
+	text := d.Kind.Words()
 	switch d.Kind {
 	case plumbline.DriftDeleted:
 		text = "outside: deleted"
