@@ -159,7 +159,7 @@ func newNotifyTestCmd(o *options) *cobra.Command {
 		Long: `Sends a test message to the sinks of the configuration with these names, or to all of them, and says of each whether it was taken. It needs no
 daemon, and nothing is kept of it. To PagerDuty it sends the end of an incident that there never was, which pages nobody.`,
 		RunE: func(cmd *cobra.Command, names []string) error {
-			cfg, err := loadConfig(path)
+			cfg, err := loadConfig(cmd.Context(), path)
 			if err != nil {
 				return err
 			}

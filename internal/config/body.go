@@ -350,7 +350,6 @@ var later = map[string][]string{
 	"providers":   {"allow"},
 	"environment": {"sops"},
 	"drift":       {"remediate", "apply_only", "ignore"},
-	"functions":   {"aws_secret", "aws_ssm"},
 }
 
 // suggest says what to write instead of an unknown name.

@@ -23,6 +23,7 @@ type reader struct {
 	broken      bool                        // a file could not be parsed, so what seems undeclared may be declared there
 	declared    map[string]hcl.Range        // `forge "corp"` and the like → where
 	secrets     map[string]bool
+	asked       map[string]answer // of services, by function and name
 	grants      grants
 	claimed     map[string]owner // names of people, folded
 	member      []string         // groups in which user blocks put people
@@ -42,6 +43,7 @@ func newReader(files map[string][]byte, sys System) *reader {
 		hidden:      map[string]int{},
 		declared:    map[string]hcl.Range{},
 		secrets:     map[string]bool{},
+		asked:       map[string]answer{},
 		claimed:     map[string]owner{},
 	}
 	names := make([]string, 0, len(files))
