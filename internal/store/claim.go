@@ -53,7 +53,6 @@ func (s *Store) Claim(ctx context.Context, worker string, now time.Time, lease t
 		passed []any // IDs of runs that cannot be claimed
 		bad    error
 	)
-	start := func(r *plumbline.Run, now time.Time) error { return r.Start(worker, now, lease) }
 	for range 1000 {
 		var (
 			id     int64
@@ -82,7 +81,18 @@ func (s *Store) Claim(ctx context.Context, worker string, now time.Time, lease t
 				if err != nil {
 					return err
 				}
-				out, err = t.change(ctx, r, now, start, nil)
+				var stack *plumbline.StackStatus
+				if r.Kind == plumbline.KindDrift {
+					if stack, err = t.stackStatus(ctx, r.Stack); err != nil {
+						return err
+					}
+				}
+				out, err = t.change(ctx, r, now, func(r *plumbline.Run, now time.Time) error {
+					if stack != nil {
+						r.Follow(*stack)
+					}
+					return r.Start(worker, now, lease)
+				}, nil)
 				var notYet *plumbline.NotYet
 				if putOff = errors.As(err, &notYet); !putOff {
 					return err

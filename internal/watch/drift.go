@@ -49,7 +49,7 @@ func (w *Watcher) CheckDrift(ctx context.Context, env plumbline.Environment) (re
 	if err != nil {
 		return res, time.Time{}, err
 	}
-	runs, err := w.driftChecks(ctx, env, head, plumbline.BySchedule, tick, known, nil, now)
+	runs, err := w.driftChecks(ctx, env, head, plumbline.BySchedule, tick, known, nil, now, &res)
 	if err != nil {
 		return res, time.Time{}, err
 	}
@@ -57,8 +57,9 @@ func (w *Watcher) CheckDrift(ctx context.Context, env plumbline.Environment) (re
 	return res, plumbline.NextTick(schedule, tick, now), err
 }
 
-// driftChecks leaves out stacks that are being checked already.
-func (w *Watcher) driftChecks(ctx context.Context, env plumbline.Environment, head, by string, tick time.Time, known []plumbline.StackStatus, only []string, now time.Time) ([]plumbline.Run, error) {
+// driftChecks leaves out stacks that are being checked already. Where Git cannot tell what a stack was applied at, all are checked at the head, and
+// what was changed by applying from elsewhere counts as not yet applied: that is less, but not wrong.
+func (w *Watcher) driftChecks(ctx context.Context, env plumbline.Environment, head, by string, tick time.Time, known []plumbline.StackStatus, only []string, now time.Time, res *Result) ([]plumbline.Run, error) {
 	busy, err := w.checksUnderWay(ctx, env)
 	if err != nil {
 		return nil, err
@@ -67,7 +68,15 @@ func (w *Watcher) driftChecks(ctx context.Context, env plumbline.Environment, he
 	for _, r := range busy {
 		checked[r.Stack] = true
 	}
-	runs := plumbline.DriftChecks(env, head, by, tick, known, only, now)
+	var footing map[string]plumbline.Footing
+	layout, err := w.headLayout(ctx, env.Branch, head)
+	if err == nil {
+		footing, err = w.footing(ctx, env, layout, head, known)
+	}
+	if err != nil {
+		res.warn("drift checks of %s compare with %s alone: %v", env.Key(), plumbline.Short(head), err)
+	}
+	runs := plumbline.DriftChecks(env, head, by, tick, known, footing, only, now)
 	return slices.DeleteFunc(runs, func(r plumbline.Run) bool { return checked[r.Stack] }), nil
 }
 
