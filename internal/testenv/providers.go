@@ -28,14 +28,15 @@ func PostgresProvider(t testing.TB) (mirror string) {
 
 // SimulatedAWS returns a filesystem mirror that holds a simulated hashicorp/aws 6.20.0, whose cloud is the directory that
 // CLOUDSIM_DIR names, and hashicorp/random 3.7.2. When it is not in the cache, .ci/tools builds it, which takes ten seconds or, with
-// nothing downloaded, a minute. Without the source, which is beside the checkout and not part of it, the test is skipped.
+// nothing downloaded, a minute. Without the source, which is beside the checkout and not part of it, the test is
+// skipped, even where everything is required: a checkout alone cannot have it.
 func SimulatedAWS(t testing.TB) (mirror string) {
 	t.Helper()
 	mirror, err := cloudsim()
 	var exit *exec.ExitError
 	switch {
 	case errors.As(err, &exit) && exit.ExitCode() == 3:
-		unavailable(t, "no simulated AWS to test with: %s", bytes.TrimSpace(exit.Stderr))
+		t.Skipf("no simulated AWS to test with: %s", bytes.TrimSpace(exit.Stderr))
 	case errors.As(err, &exit):
 		t.Fatalf("no simulated AWS to test with: %v\n%s", err, exit.Stderr)
 	case err != nil:
