@@ -24,7 +24,7 @@ build: ## build bin/plumbline
 
 .PHONY: tools
 tools: test-tools ## install what the checks and tests need: an engine, a provider, PostgreSQL, linters
-	@.ci/tools golangci-lint staticcheck govulncheck
+	@.ci/tools golangci-lint staticcheck govulncheck tflint actionlint
 
 .PHONY: test-tools
 test-tools:
@@ -32,13 +32,16 @@ test-tools:
 	@.ci/tools postgres || [ "$(PLUMBLINE_REQUIRE_ALL)" != 1 ]
 
 .PHONY: check
-check: ## formatting, vet, linters, known vulnerabilities
+check: ## formatting, vet, linters (Go, Terraform, workflows), known vulnerabilities
 	@unformatted=$$(gofmt -l $(wildcard cmd internal)); \
 		if [ -n "$$unformatted" ]; then printf 'not formatted (gofmt -w):\n%s\n' "$$unformatted"; exit 1; fi
 	go vet ./...
 	"$$(.ci/tools golangci-lint)" run ./...
 	"$$(.ci/tools staticcheck)" ./...
 	@.ci/vulncheck ./...
+	"$$(.ci/tools tflint)" --chdir=modules --recursive --config="$(CURDIR)/.tflint.hcl"
+	"$$(.ci/tools tflint)" --chdir=examples/aws --recursive --config="$(CURDIR)/.tflint.hcl"
+	"$$(.ci/tools actionlint)" deploy/ci/github/*.yml
 
 .PHONY: test
 test: test-tools ## all tests with the race detector; starts the servers it needs, except Gitea
