@@ -19,35 +19,22 @@ locals {
   rule_arns = [for kind in sort(keys(local.events)) : "arn:${local.partition}:events:${local.region}:${local.account}:rule/${var.name}-${kind}"]
 }
 
-resource "aws_kms_key" "this" {
-  description             = "Events in ${var.name}"
-  enable_key_rotation     = true
-  deletion_window_in_days = var.key_deletion_window_days
-  policy                  = jsonencode(local.key_policy)
-  tags                    = var.tags
-}
-
-resource "aws_kms_alias" "this" {
-  name          = "alias/${var.name}"
-  target_key_id = aws_kms_key.this.key_id
-}
-
+# Encrypted with SQS's own keys: there is nothing in an event but names, and with a key of one's own EventBridge would have to be let in without any of
+# the conditions that hold it to these rules.
 resource "aws_sqs_queue" "dead" {
-  name                              = "${var.name}-dead"
-  kms_master_key_id                 = aws_kms_key.this.arn
-  kms_data_key_reuse_period_seconds = 3600
-  message_retention_seconds         = 1209600
-  tags                              = var.tags
+  name                      = "${var.name}-dead"
+  sqs_managed_sse_enabled   = true
+  message_retention_seconds = 1209600
+  tags                      = var.tags
 }
 
 resource "aws_sqs_queue" "this" {
-  name                              = var.name
-  kms_master_key_id                 = aws_kms_key.this.arn
-  kms_data_key_reuse_period_seconds = 3600
-  message_retention_seconds         = var.retention_seconds
-  receive_wait_time_seconds         = 20
-  visibility_timeout_seconds        = 60
-  tags                              = var.tags
+  name                       = var.name
+  sqs_managed_sse_enabled    = true
+  message_retention_seconds  = var.retention_seconds
+  receive_wait_time_seconds  = 20
+  visibility_timeout_seconds = 60
+  tags                       = var.tags
 
   # Plumbline deletes whatever it has read, even what means nothing to it. What comes back five times is read by nobody who deletes.
   redrive_policy = jsonencode({ deadLetterTargetArn = aws_sqs_queue.dead.arn, maxReceiveCount = 5 })

@@ -4,11 +4,6 @@ output "queue_url" {
 }
 
 output "queue_arn" {
-  description = "ARN of the queue, for the policy of whoever reads it."
+  description = "ARN of the queue: events_queue_arn of plumbline-ecs."
   value       = local.queue_arn
-}
-
-output "kms_key_arn" {
-  description = "ARN of the key that whoever reads the queue must be allowed to decrypt with."
-  value       = aws_kms_key.this.arn
 }

@@ -58,37 +58,4 @@ locals {
       },
     ]
   }
-
-  # In a key's policy "*" is the key itself.
-  key_policy = {
-    Version = "2012-10-17"
-    Statement = concat([
-      {
-        # Without it nobody could ever change this policy again. It grants nothing by itself.
-        Sid       = "AccountDecides"
-        Effect    = "Allow"
-        Principal = { AWS = "arn:${local.partition}:iam::${local.account}:root" }
-        Action    = "kms:*"
-        Resource  = "*"
-      },
-      {
-        Sid       = "RulesEncrypt"
-        Effect    = "Allow"
-        Principal = { Service = "events.amazonaws.com" }
-        Action    = ["kms:Decrypt", "kms:GenerateDataKey"]
-        Resource  = "*"
-        Condition = local.from_rules
-      },
-      ],
-      [
-        for readers in [sort(var.readers)] : {
-          Sid       = "OtherAccountsThroughSQS"
-          Effect    = "Allow"
-          Principal = { AWS = readers }
-          Action    = "kms:Decrypt"
-          Resource  = "*"
-          Condition = { StringEquals = { "kms:ViaService" = "sqs.${local.region}.amazonaws.com" } }
-        } if length(readers) > 0
-    ])
-  }
 }

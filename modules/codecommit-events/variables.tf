@@ -41,17 +41,6 @@ variable "retention_seconds" {
   }
 }
 
-variable "key_deletion_window_days" {
-  description = "How many days the key can still be brought back after somebody asked for its deletion."
-  type        = number
-  default     = 7
-
-  validation {
-    condition     = var.key_deletion_window_days >= 7 && var.key_deletion_window_days <= 30
-    error_message = "AWS takes 7 to 30 days."
-  }
-}
-
 variable "alarm_topic_arns" {
   description = "SNS topics that alarms go to. Without any, the alarms are there and tell nobody."
   type        = set(string)

@@ -76,11 +76,11 @@ locals {
         }
       ],
       [
-        for e in var.events[*] : {
+        for arn in var.events_queue_arn[*] : {
           Sid      = "Events"
           Effect   = "Allow"
           Action   = ["sqs:DeleteMessage", "sqs:ReceiveMessage"]
-          Resource = e.queue_arn
+          Resource = arn
         }
       ],
     )
@@ -88,33 +88,22 @@ locals {
 
   task_own_policy = {
     Version = "2012-10-17"
-    Statement = concat(
-      [
-        {
-          Sid       = "KeyOfConfiguration"
-          Effect    = "Allow"
-          Action    = "kms:Decrypt"
-          Resource  = aws_kms_key.this.arn
-          Condition = { StringEquals = { "kms:ViaService" = "s3.${local.region}.amazonaws.com" } }
-        },
-        {
-          Sid       = "Files"
-          Effect    = "Allow"
-          Action    = ["elasticfilesystem:ClientMount", "elasticfilesystem:ClientWrite"]
-          Resource  = aws_efs_file_system.this.arn
-          Condition = { StringEquals = { "elasticfilesystem:AccessPointArn" = aws_efs_access_point.this.arn } }
-        },
-      ],
-      [
-        for e in var.events[*] : {
-          Sid       = "KeyOfEvents"
-          Effect    = "Allow"
-          Action    = "kms:Decrypt"
-          Resource  = e.kms_key_arn
-          Condition = { StringLike = { "kms:ViaService" = "sqs.*.amazonaws.com" } }
-        }
-      ],
-    )
+    Statement = [
+      {
+        Sid       = "KeyOfConfiguration"
+        Effect    = "Allow"
+        Action    = "kms:Decrypt"
+        Resource  = aws_kms_key.this.arn
+        Condition = { StringEquals = { "kms:ViaService" = "s3.${local.region}.amazonaws.com" } }
+      },
+      {
+        Sid       = "Files"
+        Effect    = "Allow"
+        Action    = ["elasticfilesystem:ClientMount", "elasticfilesystem:ClientWrite"]
+        Resource  = aws_efs_file_system.this.arn
+        Condition = { StringEquals = { "elasticfilesystem:AccessPointArn" = aws_efs_access_point.this.arn } }
+      },
+    ]
   }
 
   # AWS ends a secret's ARN with six characters of its own choice.

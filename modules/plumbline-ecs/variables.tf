@@ -125,13 +125,15 @@ variable "codecommit" {
   }
 }
 
-variable "events" {
-  description = "The queue of codecommit-events and its key; null: none."
-  type = object({
-    queue_arn   = string
-    kms_key_arn = string
-  })
-  default = null
+variable "events_queue_arn" {
+  description = "The queue of codecommit-events; null: none."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.events_queue_arn == null ? true : can(regex("^arn:aws[a-z-]*:sqs:[a-z0-9-]+:[0-9]{12}:[A-Za-z0-9_-]+$", var.events_queue_arn))
+    error_message = "Write the ARN of a queue: arn:aws:sqs:eu-west-1:111122223333:plumbline-codecommit."
+  }
 }
 
 variable "vpc_id" {

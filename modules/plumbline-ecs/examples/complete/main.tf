@@ -34,10 +34,7 @@ module "plumbline" {
   codecommit = {
     repository_arns = ["arn:aws:codecommit:eu-west-1:444455556666:infra"]
   }
-  events = {
-    queue_arn   = "arn:aws:sqs:eu-west-1:444455556666:plumbline-codecommit"
-    kms_key_arn = "arn:aws:kms:eu-west-1:444455556666:key/1234abcd-12ab-34cd-56ef-1234567890ab"
-  }
+  events_queue_arn = "arn:aws:sqs:eu-west-1:444455556666:plumbline-codecommit"
 
   vpc_id                   = "vpc-0a1b2c3d4e5f67890"
   service_subnet_ids       = ["subnet-0aaaaaaaaaaaaaaa1", "subnet-0aaaaaaaaaaaaaaa2"]
