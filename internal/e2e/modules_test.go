@@ -99,8 +99,11 @@ func livesAndDies(t *testing.T, engine testenv.Engine, mirror, name string, d ta
 		t.Errorf("the second plan ends with %d, want 0: nothing to do", code)
 	}
 	s.allowed(made(t, cloud))
-	if name == "plumbline-ecs" {
+	switch name {
+	case "plumbline-ecs":
 		s.configured()
+	case "runner-roles":
+		trusts(t, read(t, object(t, cloud, "aws_iam_role/plumbline-plan")), read(t, object(t, cloud, "aws_iam_role/plumbline-apply")))
 	}
 
 	editObject(t, cloud, d.object, d.edit)

@@ -33,7 +33,7 @@ locals {
           }
         },
         {
-          # AWS asks for the two rights apart, and knows no external ID when it asks for this one.
+          # AWS asks for the two rights apart. By its documentation the external ID and the session's name belong to the first one.
           Sid       = "WithTheseTags"
           Effect    = "Allow"
           Principal = { AWS = sort(var.daemon_role_arns) }
