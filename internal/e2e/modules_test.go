@@ -90,7 +90,6 @@ func livesAndDies(t *testing.T, engine testenv.Engine, mirror, name string, d ta
 
 	s.dir = filepath.Join(s.dir, "examples", "complete")
 	s.run("init", "-input=false")
-	s.run("validate")
 	file := filepath.Join(tempDir(t), "plan")
 	s.run("plan", "-input=false", "-out="+file)
 	s.allowed(s.run("show", "-json", file))
