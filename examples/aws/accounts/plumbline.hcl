@@ -31,6 +31,13 @@ repository "accounts" {
     include = ["live/**"]
     vars    = { account = "111122223333", name = "development" }
     backend = { bucket = "acme-terraform-states", key = "development/{stack}.tfstate", region = "eu-west-1" }
+
+    aws { # modules/runner-roles
+      region      = "eu-west-1"
+      plan_role   = "arn:aws:iam::111122223333:role/plumbline-plan"
+      apply_role  = "arn:aws:iam::111122223333:role/plumbline-apply"
+      external_id = "plumbline-development"
+    }
   }
 
   environment "production" {
@@ -40,6 +47,13 @@ repository "accounts" {
     policies = ["../../policies"]
     vars     = { account = "777788889999", name = "production" }
     backend  = { bucket = "acme-terraform-states", key = "production/{stack}.tfstate", region = "eu-west-1" }
+
+    aws { # modules/runner-roles
+      region      = "eu-west-1"
+      plan_role   = "arn:aws:iam::777788889999:role/plumbline-plan"
+      apply_role  = "arn:aws:iam::777788889999:role/plumbline-apply"
+      external_id = "plumbline-production"
+    }
 
     approval {
       from = ["role:approver"]

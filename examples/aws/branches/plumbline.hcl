@@ -33,6 +33,13 @@ repository "infra" {
     promotes_to = "staging"
     vars        = { environment = "development", cidr = "10.10.0.0/16", zones = 2 }
     backend     = { bucket = "acme-terraform-states", key = "development/{stack}.tfstate", region = "eu-west-1" }
+
+    aws { # modules/runner-roles
+      region      = "eu-west-1"
+      plan_role   = "arn:aws:iam::111122223333:role/plumbline-plan"
+      apply_role  = "arn:aws:iam::111122223333:role/plumbline-apply"
+      external_id = "plumbline-development"
+    }
   }
 
   environment "staging" {
@@ -43,6 +50,13 @@ repository "infra" {
     policies    = ["../../policies"]
     vars        = { environment = "staging", cidr = "10.20.0.0/16", zones = 2 }
     backend     = { bucket = "acme-terraform-states", key = "staging/{stack}.tfstate", region = "eu-west-1" }
+
+    aws { # modules/runner-roles
+      region      = "eu-west-1"
+      plan_role   = "arn:aws:iam::444455556666:role/plumbline-plan"
+      apply_role  = "arn:aws:iam::444455556666:role/plumbline-apply"
+      external_id = "plumbline-staging"
+    }
 
     approval {
       from = ["group:sre"]
@@ -56,6 +70,13 @@ repository "infra" {
     policies = ["../../policies"]
     vars     = { environment = "production", cidr = "10.30.0.0/16", zones = 3 }
     backend  = { bucket = "acme-terraform-states", key = "production/{stack}.tfstate", region = "eu-west-1" }
+
+    aws { # modules/runner-roles
+      region      = "eu-west-1"
+      plan_role   = "arn:aws:iam::777788889999:role/plumbline-plan"
+      apply_role  = "arn:aws:iam::777788889999:role/plumbline-apply"
+      external_id = "plumbline-production"
+    }
 
     approval {
       from    = ["group:sre"]

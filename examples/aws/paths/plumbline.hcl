@@ -27,6 +27,13 @@ repository "infra" {
     include = ["environments/development/**"]
     apply   = "automatic"
     order   = 1
+
+    aws { # modules/runner-roles
+      region      = "eu-west-1"
+      plan_role   = "arn:aws:iam::111122223333:role/plumbline-plan"
+      apply_role  = "arn:aws:iam::111122223333:role/plumbline-apply"
+      external_id = "plumbline-development"
+    }
   }
 
   environment "staging" {
@@ -34,6 +41,13 @@ repository "infra" {
     include = ["environments/staging/**"]
     apply   = "automatic"
     order   = 2
+
+    aws { # modules/runner-roles
+      region      = "eu-west-1"
+      plan_role   = "arn:aws:iam::444455556666:role/plumbline-plan"
+      apply_role  = "arn:aws:iam::444455556666:role/plumbline-apply"
+      external_id = "plumbline-staging"
+    }
   }
 
   environment "production" {
@@ -42,6 +56,13 @@ repository "infra" {
     apply    = "approval"
     order    = 3
     policies = ["../../policies"]
+
+    aws { # modules/runner-roles
+      region      = "eu-west-1"
+      plan_role   = "arn:aws:iam::777788889999:role/plumbline-plan"
+      apply_role  = "arn:aws:iam::777788889999:role/plumbline-apply"
+      external_id = "plumbline-production"
+    }
 
     approval {
       from = ["role:approver"]

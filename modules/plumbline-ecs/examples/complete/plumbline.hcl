@@ -35,6 +35,13 @@ repository "infra" {
     apply    = "approval"
     policies = ["policies"]
 
+    aws { # modules/runner-roles
+      region      = "eu-west-1"
+      plan_role   = "arn:aws:iam::111122223333:role/plumbline-plan"
+      apply_role  = "arn:aws:iam::111122223333:role/plumbline-apply"
+      external_id = "plumbline-6f1d0c"
+    }
+
     approval {
       from = ["group:sre"]
       not  = ["author"]
