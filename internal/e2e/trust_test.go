@@ -36,6 +36,15 @@ func trusts(t *testing.T, plan, apply string) {
 			t.Errorf("a run of the kind %s gets the apply role: %v, want %v", kind, !may, may)
 		}
 	}
+	who := ours(plumbline.KindDrift)
+	who.name, who.tags = "plumbline-who", nil
+	if !trusted(t, plan, who) || trusted(t, apply, who) {
+		t.Error("who asks CloudTrail does not get the plan role, or gets the apply role")
+	}
+	who.name = "plumbline-who-else"
+	if trusted(t, plan, who) {
+		t.Error("a session of another name gets the plan role without tags")
+	}
 	for what, change := range map[string]func(*session){
 		"another role":               func(s *session) { s.caller = "arn:aws:iam::444455556666:role/somebody" },
 		"a person":                   func(s *session) { s.name = "ann" },

@@ -12,7 +12,7 @@ locals {
   trust = {
     for phase, kinds in local.kinds : phase => {
       Version = "2012-10-17"
-      Statement = [
+      Statement = concat([
         {
           Sid       = "PlumblineRuns"
           Effect    = "Allow"
@@ -47,7 +47,17 @@ locals {
             "ForAllValues:StringEquals" = { "aws:TagKeys" = local.session_tags }
           }
         },
-      ]
+        ],
+        [
+          # Plumbline itself, no run of it, asks CloudTrail who changed what has drifted.
+          for names in [["plumbline-who"]] : {
+            Sid       = "PlumblineAsksWho"
+            Effect    = "Allow"
+            Principal = { AWS = sort(var.daemon_role_arns) }
+            Action    = "sts:AssumeRole"
+            Condition = { StringEquals = { "sts:ExternalId" = var.external_id, "sts:RoleSessionName" = names } }
+          } if phase == "plan"
+      ])
     }
   }
 }
