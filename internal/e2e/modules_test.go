@@ -226,7 +226,7 @@ func (s *stack) configured() {
 	if err != nil {
 		s.t.Fatalf("Plumbline would not start with what the module has written: %v\n%s", err, server)
 	}
-	if cfg.OIDC == nil || cfg.Server.Listen != "0.0.0.0:8080" || !strings.HasPrefix(cfg.Server.Database, "postgres://plumbline:") {
+	if cfg.OIDC == nil || cfg.Server.Artifacts == nil || !strings.HasPrefix(cfg.Server.EncryptionKey, "arn:aws:kms:") || cfg.Server.Listen != "0.0.0.0:8080" || !strings.HasPrefix(cfg.Server.Database, "postgres://plumbline:") {
 		s.t.Errorf("the server would be %+v", cfg.Server)
 	}
 }

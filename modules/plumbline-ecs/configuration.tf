@@ -1,4 +1,6 @@
-# The configuration lies in a bucket under the hash of all of it. So another configuration is another task definition, which ECS rolls out, and
+# The bucket holds what Plumbline seals, under artifacts/, and its configuration, under configuration/.
+#
+# The configuration lies under the hash of all of it. So another configuration is another task definition, which ECS rolls out, and
 # back when Plumbline does not come up with it.
 locals {
   server = <<-HCL
@@ -8,6 +10,8 @@ locals {
       public_url = "https://${var.hostname}"
       data_dir   = "/var/lib/plumbline"
       database   = "postgres://${aws_db_instance.this.username}:$${env("PLUMBLINE_DATABASE_PASSWORD")}@${aws_db_instance.this.endpoint}/${aws_db_instance.this.db_name}?sslmode=verify-full&sslrootcert=/etc/plumbline/rds.pem"
+      artifacts  = "s3://${local.bucket}/artifacts?region=${local.region}"
+      encryption = "aws-kms://${aws_kms_key.this.arn}"
       node       = "${var.name}"
       workers    = ${coalesce(var.workers, max(1, floor(var.memory / 2048)))}
     }

@@ -1,5 +1,5 @@
-# Plumbline's data directory: the key that seals plans and logs, what it has sealed, what is under way, mirrors of repositories, engines. It outlives
-# a task, and one task at a time has it.
+# Plumbline's data directory: what is under way, mirrors of repositories, engines, how far the audit log was seen. It outlives a task, so that what an
+# apply did that was cut off is still to be read; one task at a time has it.
 resource "aws_efs_file_system" "this" {
   creation_token   = var.name
   encrypted        = true

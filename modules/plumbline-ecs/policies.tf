@@ -46,11 +46,17 @@ locals {
     Statement = concat(
       [
         {
-          Sid       = "ListConfiguration"
-          Effect    = "Allow"
-          Action    = "s3:ListBucket"
-          Resource  = local.bucket_arn
-          Condition = { StringLike = { "s3:prefix" = "configuration/*" } }
+          # Of all of it: to whoever may not list, S3 says 403 in place of 404 of what is not there.
+          Sid      = "ListBucket"
+          Effect   = "Allow"
+          Action   = "s3:ListBucket"
+          Resource = local.bucket_arn
+        },
+        {
+          Sid      = "Artifacts"
+          Effect   = "Allow"
+          Action   = ["s3:DeleteObject", "s3:GetObject", "s3:PutObject"]
+          Resource = "${local.bucket_arn}/artifacts/*"
         },
         {
           Sid      = "ReadConfiguration"
@@ -90,11 +96,19 @@ locals {
     Version = "2012-10-17"
     Statement = [
       {
-        Sid       = "KeyOfConfiguration"
+        Sid       = "KeyOfBucket"
         Effect    = "Allow"
-        Action    = "kms:Decrypt"
+        Action    = ["kms:Decrypt", "kms:GenerateDataKey"]
         Resource  = aws_kms_key.this.arn
         Condition = { StringEquals = { "kms:ViaService" = "s3.${local.region}.amazonaws.com" } }
+      },
+      {
+        # Plumbline seals what it keeps before it gives it to S3, under a key that this one wraps.
+        Sid       = "KeyOfArtifacts"
+        Effect    = "Allow"
+        Action    = ["kms:Decrypt", "kms:GenerateDataKey"]
+        Resource  = aws_kms_key.this.arn
+        Condition = { StringEquals = { "kms:EncryptionContext:plumbline" = "artifacts" } }
       },
       {
         Sid       = "Files"

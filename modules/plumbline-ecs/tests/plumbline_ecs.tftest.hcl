@@ -147,6 +147,10 @@ run "task" {
     error_message = "The configuration is not where the task looks for it."
   }
   assert {
+    condition     = strcontains(output.server, "s3://plumbline-444455556666-eu-west-1/artifacts?region=eu-west-1") && strcontains(output.server, "aws-kms://arn:aws:kms:eu-west-1:444455556666:key/1234abcd-12ab-34cd-56ef-1234567890ab")
+    error_message = "What Plumbline seals lies elsewhere, or under another key."
+  }
+  assert {
     condition     = strcontains(output.server, "postgres://plumbline:$${env(\"PLUMBLINE_DATABASE_PASSWORD\")}@plumbline.cabc.eu-west-1.rds.amazonaws.com:5432/plumbline?sslmode=verify-full&sslrootcert=/etc/plumbline/rds.pem")
     error_message = "Plumbline looks for its database elsewhere, or does not check whom it speaks with."
   }
