@@ -31,7 +31,12 @@ server {
   database   = env("PLUMBLINE_DATABASE")
   node       = env("POD_NAME")
   workers    = {{ .Values.workers }}
-{{- if .Values.persistence.shared.enabled }}
+{{- with .Values.artifacts }}
+  artifacts  = {{ . | quote }}
+{{- end }}
+{{- if .Values.encryption }}
+  encryption = {{ .Values.encryption | quote }}
+{{- else if .Values.persistence.shared.enabled }}
   encryption = "file:///var/lib/plumbline-shared/key"
 {{- end }}
 }
