@@ -82,6 +82,14 @@ locals {
         }
       ],
       [
+        for arns in [sort(var.notify_topic_arns)] : {
+          Sid      = "Notices"
+          Effect   = "Allow"
+          Action   = "sns:Publish"
+          Resource = arns
+        } if length(arns) > 0
+      ],
+      [
         for arn in var.events_queue_arn[*] : {
           Sid      = "Events"
           Effect   = "Allow"

@@ -136,6 +136,17 @@ variable "events_queue_arn" {
   }
 }
 
+variable "notify_topic_arns" {
+  description = "SNS topics of the notify \"sns\" blocks. A topic with a key of its own must let Plumbline's role use that key as well."
+  type        = set(string)
+  default     = []
+
+  validation {
+    condition     = alltrue([for a in var.notify_topic_arns : can(regex("^arn:aws[a-z-]*:sns:[a-z0-9-]+:[0-9]{12}:[A-Za-z0-9_-]+(\\.fifo)?$", a))])
+    error_message = "Write ARNs of topics: arn:aws:sns:eu-west-1:111122223333:plumbline."
+  }
+}
+
 variable "vpc_id" {
   description = "The network."
   type        = string

@@ -34,7 +34,8 @@ module "plumbline" {
   codecommit = {
     repository_arns = ["arn:aws:codecommit:eu-west-1:444455556666:infra"]
   }
-  events_queue_arn = "arn:aws:sqs:eu-west-1:444455556666:plumbline-codecommit"
+  notify_topic_arns = ["arn:aws:sns:eu-west-1:444455556666:plumbline"]
+  events_queue_arn  = "arn:aws:sqs:eu-west-1:444455556666:plumbline-codecommit"
 
   vpc_id                   = "vpc-0a1b2c3d4e5f67890"
   service_subnet_ids       = ["subnet-0aaaaaaaaaaaaaaa1", "subnet-0aaaaaaaaaaaaaaa2"]
