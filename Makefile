@@ -54,7 +54,7 @@ e2e: ## the tests that need a real Gitea, another's GitHub and Slack, both engin
 	@.ci/tools cloudsim || [ $$? = 3 ]
 	PLUMBLINE_E2E=1 PLUMBLINE_REQUIRE_ALL=1 go test -race -timeout 20m -count=1 $(ARGS) ./internal/forge/gitea ./internal/forge/github ./internal/forge/hook ./internal/testenv ./internal/notify ./internal/aws ./internal/artifact
 	PLUMBLINE_E2E=1 PLUMBLINE_REQUIRE_ALL=1 go test -race -timeout 20m -count=1 -run TestRealProvider $(ARGS) ./internal/web
-	PLUMBLINE_E2E=1 PLUMBLINE_REQUIRE_ALL=1 go test -race -timeout 40m -count=1 -run 'TestJourney|TestCommands|TestGate|TestPlansOfRealProviders|TestDrift|TestNotify|TestModules|TestExamples|AWS' $(ARGS) ./internal/e2e
+	PLUMBLINE_E2E=1 PLUMBLINE_REQUIRE_ALL=1 go test -race -timeout 40m -count=1 -run 'TestJourney|TestCommands|TestGate|TestPlansOfRealProviders|TestDrift|TestNotify|TestModules|TestExamples|TestRoles|TestArtifactsInS3' $(ARGS) ./internal/e2e
 
 .PHONY: bench
 bench: test-tools ## measure, and print a table
