@@ -24,6 +24,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
+
+	"github.com/plumbline/plumbline/internal/testenv"
 )
 
 // store is what Dir and S3 have in common.
@@ -123,18 +125,24 @@ func at(endpoint, key, secret string) aws.Config {
 	return aws.Config{Region: "us-east-1", BaseEndpoint: &endpoint, Credentials: credentials.NewStaticCredentialsProvider(key, secret, "")}
 }
 
-// s3Variable names an S3 to test with besides, of somebody else's: http://USER:PASSWORD@127.0.0.1:9000.
+// s3Variable names an S3 of somebody else's to test with in place of MinIO: http://USER:PASSWORD@127.0.0.1:9000.
 const s3Variable = "PLUMBLINE_TEST_S3"
 
 // another returns that S3, with a new bucket called "blobs-…".
 func another(t *testing.T) (aws.Config, string) {
 	t.Helper()
-	u, err := url.Parse(os.Getenv(s3Variable))
-	if err != nil || u.Host == "" {
-		t.Skipf("set %s=http://USER:PASSWORD@127.0.0.1:9000 to a MinIO", s3Variable)
+	var c aws.Config
+	if address := os.Getenv(s3Variable); address != "" {
+		u, err := url.Parse(address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		password, _ := u.User.Password()
+		c = at(u.Scheme+"://"+u.Host, u.User.Username(), password)
+	} else {
+		m := testenv.Minio(t)
+		c = at("http://"+m.Endpoint, m.User, m.Password)
 	}
-	password, _ := u.User.Password()
-	c := at(u.Scheme+"://"+u.Host, u.User.Username(), password)
 	name := "blobs-" + strings.ToLower(rand.Text()[:12])
 	if _, err := newS3(c).CreateBucket(t.Context(), &s3.CreateBucketInput{Bucket: &name}); err != nil {
 		t.Fatal(err)
