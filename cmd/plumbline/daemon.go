@@ -130,7 +130,7 @@ func build(ctx context.Context, cfg *config.Config, log *zap.Logger) (d *daemon,
 		d.loops = append(d.loops, events)
 	}
 	working := worker.Config{
-		Name: cfg.Server.Node, Queue: d.store, Engine: host, Blobs: d.dir, Slots: cfg.Server.Workers, Log: log.Named("worker"),
+		Name: cfg.Server.Node, Queue: d.store, Engine: host, Blobs: d.dir, Slots: cfg.Server.Workers, Drift: cfg.Server.DriftWorkers, Log: log.Named("worker"),
 		Source:   source{repos: d.repos, store: d.store, envs: d.environment},
 		Settings: d.settings, Rules: d.rules,
 	}

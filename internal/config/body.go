@@ -350,7 +350,6 @@ var later = map[string][]string{
 	"":            {"notify"},
 	"providers":   {"allow"},
 	"environment": {"sops", "notify"},
-	"drift":       {"remediate", "apply_only", "ignore"},
 	"functions":   {"aws_secret", "aws_ssm"},
 }
 

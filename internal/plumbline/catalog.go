@@ -89,9 +89,16 @@ func reverseDestroys(runs []Run) []Run {
 	return runs
 }
 
-// DriftChecks returns one run for each stack of an environment, or for those named.
+// DriftChecks returns one run for each stack of an environment, or for those named. Those of a tick are spread, those that people wait for are not.
 func DriftChecks(e Environment, head, by string, tick time.Time, stacks []StackStatus, only []string, now time.Time) []Run {
-	var out []Run
+	var (
+		out  []Run
+		from time.Time
+		over time.Duration
+	)
+	if !tick.IsZero() {
+		from, over = e.Drift.spread(tick, now)
+	}
 	for _, s := range stacks {
 		if s.Removed || !wanted(only, s) {
 			continue
@@ -102,6 +109,7 @@ func DriftChecks(e Environment, head, by string, tick time.Time, stacks []StackS
 		switch {
 		case !tick.IsZero():
 			r.Because = "the schedule of " + e.Name
+			r.NotBefore = from.Add(r.Stack.place(over))
 		case by == ByPoll:
 			r.Because = "first look at " + e.Branch
 		default:

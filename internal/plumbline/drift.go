@@ -369,6 +369,7 @@ func (l DriftLook) again(it DriftItem, d Difference) DriftWrite {
 	case w.Item.Fingerprint != before && before != "":
 		w.Item.Changed, w.Item.Survived, w.Item.Noise, w.Item.Acknowledged, w.Item.Actor = l.At, 0, "", nil, nil
 		w.Item.Cause = l.cause(d)
+		w.Item.forgive()
 		w.tell(l.At, EventChanged, "")
 	case applied && w.Item.Noise == "":
 		w.Item.Survived++
@@ -431,6 +432,7 @@ func (d DriftItem) Acknowledge(by, note string, now time.Time) (DriftWrite, erro
 	}
 	w := DriftWrite{Item: d}
 	w.Item.Acknowledged = &Acknowledgement{By: by, At: now, Note: note}
+	w.Item.forgive()
 	w.tell(now, EventAcknowledged, note)
 	w.Events[0].Who = by
 	return w, nil

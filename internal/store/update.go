@@ -87,6 +87,9 @@ func (t *tx) change(ctx context.Context, r plumbline.Run, now time.Time, rule pl
 			return r, err
 		}
 	}
+	if err := t.mend(ctx, before, &r, now); err != nil {
+		return r, err
+	}
 	if err := t.updateRun(ctx, before, &r, now); err != nil {
 		return r, err
 	}

@@ -2,11 +2,10 @@ package watch
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
-
-	"github.com/robfig/cron/v3"
 
 	"github.com/plumbline/plumbline/internal/plumbline"
 )
@@ -18,7 +17,7 @@ func (w *Watcher) CheckDrift(ctx context.Context, env plumbline.Environment) (re
 	if env.Drift.Schedule == "" {
 		return res, time.Time{}, nil
 	}
-	schedule, err := cron.ParseStandard("CRON_TZ=" + zone(env.Drift.Timezone) + " " + env.Drift.Schedule)
+	schedule, err := env.Drift.Ticks()
 	if err != nil {
 		return res, time.Time{}, fmt.Errorf("drift schedule of %s: %w", env.Key(), err)
 	}
@@ -57,15 +56,20 @@ func (w *Watcher) CheckDrift(ctx context.Context, env plumbline.Environment) (re
 	return res, due(schedule, tick, now), err
 }
 
+// ticks are the moments of a schedule.
+type ticks interface {
+	Next(after time.Time) time.Time
+}
+
 // due is when the schedule is to be looked at next. "@every" counts from the last tick, not from whenever somebody looks.
-func due(s cron.Schedule, last, now time.Time) time.Time {
+func due(s ticks, last, now time.Time) time.Time {
 	if next := s.Next(last); next.After(now) {
 		return next
 	}
 	return s.Next(now)
 }
 
-// driftChecks leaves out stacks that are being checked already.
+// driftChecks leaves out stacks that are being checked already. A check that a person asks for and that was to wait for its turn is begun now.
 func (w *Watcher) driftChecks(ctx context.Context, env plumbline.Environment, head, by string, tick time.Time, known []plumbline.StackStatus, only []string, now time.Time) ([]plumbline.Run, error) {
 	busy, err := w.checksUnderWay(ctx, env)
 	if err != nil {
@@ -76,6 +80,15 @@ func (w *Watcher) driftChecks(ctx context.Context, env plumbline.Environment, he
 		checked[r.Stack] = true
 	}
 	runs := plumbline.DriftChecks(env, head, by, tick, known, only, now)
+	for _, r := range busy {
+		if !tick.IsZero() || !r.NotBefore.After(now) || !slices.ContainsFunc(runs, func(n plumbline.Run) bool { return n.Stack == r.Stack }) {
+			continue
+		}
+		_, err := w.ledger.Update(ctx, r.ID, now, func(r *plumbline.Run, now time.Time) error { return r.Hurry(by, now) })
+		if err != nil && !errors.Is(err, plumbline.ErrConflict) { // a worker has it by now
+			return nil, err
+		}
+	}
 	return slices.DeleteFunc(runs, func(r plumbline.Run) bool { return checked[r.Stack] }), nil
 }
 
@@ -88,7 +101,7 @@ func (w *Watcher) checksUnderWay(ctx context.Context, env plumbline.Environment)
 
 // lastTick returns the newest tick after last that is not after now, or the zero time. A schedule that ticks every second and was not
 // looked at for a month is walked from now backwards in growing steps instead of through every tick.
-func lastTick(s cron.Schedule, last, now time.Time) time.Time {
+func lastTick(s ticks, last, now time.Time) time.Time {
 	first := s.Next(last)
 	if first.IsZero() || first.After(now) {
 		return time.Time{}
@@ -109,13 +122,6 @@ func lastTick(s cron.Schedule, last, now time.Time) time.Time {
 			return tick
 		}
 	}
-}
-
-func zone(name string) string {
-	if name == "" {
-		return "UTC"
-	}
-	return name
 }
 
 func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }

@@ -294,10 +294,15 @@ func (r *rig) update(id plumbline.RunID, rule plumbline.Rule) {
 	}
 }
 
-// start has a worker take a run.
+// start has a worker take a run, as soon as it may.
 func (r *rig) start(id plumbline.RunID) {
 	r.t.Helper()
-	r.update(id, func(run *plumbline.Run, now time.Time) error { return run.Start("w", now, time.Minute) })
+	r.update(id, func(run *plumbline.Run, now time.Time) error {
+		if now.Before(run.NotBefore) {
+			now = run.NotBefore
+		}
+		return run.Start("w", now, time.Minute)
+	})
 }
 
 func (r *rig) finish(id plumbline.RunID, o plumbline.Outcome, info *plumbline.PlanInfo) {

@@ -53,6 +53,10 @@ type Ledger interface {
 	MergeRequest(ctx context.Context, repo, id string) (plumbline.MergeRequest, error)
 	RunsOfMR(ctx context.Context, repo, id string) ([]plumbline.Run, error)
 	RunsOfDeployment(ctx context.Context, id int64) ([]plumbline.Run, error)
+	Run(ctx context.Context, id plumbline.RunID) (plumbline.Run, error)
+	DriftItems(ctx context.Context, f plumbline.DriftFilter) ([]plumbline.DriftItem, error)
+	// Remedied is how often an environment was put right without asking within the last day.
+	Remedied(ctx context.Context, repo, env string, now time.Time) (int, error)
 	// Audit notes what the ledger has no part in: somebody who was refused.
 	Audit(ctx context.Context, e plumbline.AuditEntry) error
 	// Update applies a rule to a run in one transaction; the rule's error is returned as it is.
@@ -84,6 +88,7 @@ type Watcher struct {
 	heard   map[string]string    // activity of open merge requests whose comments were all looked at
 	merges  merges               // that were deployed last
 	visited map[string]time.Time // when the comments on merged requests were looked at
+	cured   map[string]string    // marks of stacks whose drift was dealt with, so that an idle poll asks for none
 	quiet   *plumbline.Retry     // the forge wants to be left alone until then
 }
 
@@ -160,6 +165,7 @@ func (w *Watcher) Poll(ctx context.Context) (Result, error) {
 	if err := w.requests(ctx, now.refs, heads, &res); err != nil {
 		return res, err
 	}
+	w.cures(ctx, heads, &res)
 	return res, w.promote(ctx, heads, &res)
 }
 
