@@ -274,13 +274,7 @@ func (d *daemon) repository(repo plumbline.Repository, caches *git.Cache, docs p
 	d.poll[repo.Name] = poll
 	d.loops = append(d.loops, poll)
 	for _, env := range repo.Environments {
-		if env.Drift.Schedule == "" {
-			continue
-		}
-		d.loops = append(d.loops, newLoop("drift "+env.Key(), func(ctx context.Context) (string, time.Time, error) {
-			res, next, err := w.CheckDrift(ctx, env)
-			return fmt.Sprintf("%d runs queued", res.Queued), next, err
-		}))
+		d.loops = append(d.loops, d.driftLoops(env, w)...)
 	}
 	reporter := report.New(report.Config{Repository: repo, Forge: client, Ledger: d.store, Plans: docs, PublicURL: d.cfg.Server.PublicURL})
 	d.report[repo.Name] = newLoop("report "+repo.Name, func(ctx context.Context) (string, time.Time, error) {

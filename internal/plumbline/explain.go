@@ -34,7 +34,7 @@ func Explain(r Run, siblings []Run, now time.Time) string {
 				names = append(names, fmt.Sprintf("%s (run %s, %s)", s.Stack.Name, s.ID, s.Label()))
 			}
 			say("It waits for %s, which it depends on.", strings.Join(names, ", "))
-		} else if due := r.due(now); due != "" {
+		} else if due := r.Due(now); due != "" {
 			say("It is due %s: the checks of one tick are spread. `plumbline drift check` begins it now.", due)
 		} else {
 			say("It waits for a worker.")
@@ -319,15 +319,15 @@ func (c *trail) behind(r Run, name string) {
 			return
 		}
 	}
-	if due := r.due(c.now); due != "" {
+	if due := r.Due(c.now); due != "" {
 		c.add(r.ID, name+" is due "+due, "the checks of one tick are spread")
 		return
 	}
 	c.add(r.ID, name+" waits for a worker", "")
 }
 
-// due says when a queued run may be begun that may not be yet, "" if it may.
-func (r *Run) due(now time.Time) string {
+// Due says when a queued run may be begun that may not be yet, as in "at 12:03:07 UTC"; "" if it may.
+func (r *Run) Due(now time.Time) string {
 	if r.State != StateQueued || !r.NotBefore.After(now) {
 		return ""
 	}
