@@ -21,6 +21,7 @@ import (
 	"github.com/robfig/cron/v3"
 	"go.uber.org/zap"
 
+	"github.com/plumbline/plumbline/internal/adopt"
 	"github.com/plumbline/plumbline/internal/artifact"
 	"github.com/plumbline/plumbline/internal/config"
 	"github.com/plumbline/plumbline/internal/discover"
@@ -252,7 +253,7 @@ func (d *daemon) repository(repo plumbline.Repository, caches *git.Cache, docs p
 	}
 	r := repoGit{Repo: mirror, cache: discover.NewCache(100_000), memo: &layouts{byID: map[string]plumbline.Layout{}}}
 	d.repos[repo.Name] = r
-	w := watch.New(watch.Config{Repository: repo, Git: r, Forge: client, Ledger: d.store, Access: d.cfg.Access})
+	w := watch.New(watch.Config{Repository: repo, Git: r, Forge: client, Ledger: d.store, Access: d.cfg.Access, Adopt: adopt.Literals})
 	schedule, err := cron.ParseStandard(repo.Poll)
 	if err != nil {
 		return fmt.Errorf("poll: %w", err)

@@ -49,7 +49,9 @@ func (k *ruleKeeper) round(ctx context.Context) (string, time.Time, error) {
 	if end := plumbline.RunsOut(rules, now); !end.IsZero() && end.Before(next) {
 		next = end
 	}
-	ended := func(r plumbline.IgnoreRule) bool { return !r.Until.IsZero() && r.Until.After(k.last) && !r.InForce(now) }
+	ended := func(r plumbline.IgnoreRule) bool {
+		return !r.Until.IsZero() && r.Until.After(k.last) && !r.InForce(now)
+	}
 	if !k.last.IsZero() && !slices.ContainsFunc(rules, ended) {
 		k.last = now
 		return fmt.Sprintf("%d rules, none has run out", len(rules)), next, nil

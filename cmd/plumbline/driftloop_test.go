@@ -31,7 +31,9 @@ func (s *someRules) Reconsider(_ context.Context, _ plumbline.Environment, now t
 func TestRuleKeeper(t *testing.T) {
 	begin := time.Date(2026, 11, 20, 12, 0, 0, 0, time.UTC)
 	now := begin
-	rule := func(until time.Duration) plumbline.IgnoreRule { return plumbline.IgnoreRule{Address: "a.b", Until: begin.Add(until)} }
+	rule := func(until time.Duration) plumbline.IgnoreRule {
+		return plumbline.IgnoreRule{Address: "a.b", Until: begin.Add(until)}
+	}
 	ledger := &someRules{}
 	k := ruleKeeper{ledger: ledger, now: func() time.Time { return now }, env: plumbline.Environment{Repository: "infra", Name: "production", Drift: plumbline.DriftPolicy{
 		Ignore: []plumbline.IgnoreRule{rule(10 * time.Minute), rule(-time.Hour), {Address: "for.good"}},

@@ -1,6 +1,8 @@
 package plumbline
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"slices"
 	"strings"
@@ -282,6 +284,7 @@ type Cure struct {
 	Items []DriftItem // that it is for
 	Why   string      // why no more is done
 	Stay  bool        // a run that is under way does that already
+	NoRun bool        // nothing can be put right by a run
 	Drop  []Run       // runs that were to put right what is not there any more, or another one by now
 }
 
@@ -313,8 +316,6 @@ func RemedyFor(e Environment, a Ailing, now time.Time) Cure {
 	}
 	switch {
 	case len(c.Items) == 0:
-	case e.Apply == ApplyNever:
-		c.Why = e.Name + " has apply = \"never\", so that Plumbline puts nothing right there"
 	case a.Stack.Removed:
 		c.Why = "the stack is not in the branch any more"
 	case other:
@@ -324,6 +325,8 @@ func RemedyFor(e Environment, a Ailing, now time.Time) Cure {
 	case mending != nil && slices.Equal(mending.Mending.Prints, prints(c.Items)):
 		c.Stay = true
 		return c
+	case e.Apply == ApplyNever:
+		c.What, c.NoRun, c.Why = RemediatePropose, true, e.Name+" has apply = \"never\", so that Plumbline puts nothing right there"
 	case e.Drift.Remediate == RemediatePropose:
 		c.What = RemediatePropose
 	default:
@@ -374,6 +377,15 @@ func (e Environment) mayNot(a Ailing, items []DriftItem) string {
 // Spent is why nothing more is put right without asking today.
 func (l ApplyOnly) Spent(env string) string {
 	return fmt.Sprintf("%s was put right without asking %d times within 24 hours, and per_day is %d", env, l.PerDay, l.PerDay)
+}
+
+// Prints tells these differences from others.
+func (c Cure) Prints() string {
+	h := sha256.New()
+	for _, p := range prints(c.Items) {
+		fmt.Fprintf(h, "%d:%s", len(p), p)
+	}
+	return hex.EncodeToString(h.Sum(nil))[:16]
 }
 
 func prints(items []DriftItem) []string {

@@ -129,7 +129,7 @@ func TestRemedyFor(t *testing.T) {
 		{"the last apply failed", nil, Ailing{Items: []DriftItem{nat}, Stack: StackStatus{Unsettled: true}}, "propose [1]: the last apply of the stack has not ended well"},
 		{"removed", nil, Ailing{Items: []DriftItem{nat}, Stack: StackStatus{Removed: true}}, "report [1]: the stack is not in the branch any more"},
 		{"nothing is applied there", func(e *Environment) { e.Apply, e.Drift.Remediate = ApplyNever, RemediatePropose }, Ailing{Items: []DriftItem{nat}},
-			`report [1]: production has apply = "never", so that Plumbline puts nothing right there`},
+			`propose [1] without a run: production has apply = "never", so that Plumbline puts nothing right there`},
 		{"a deployment", nil, Ailing{Items: []DriftItem{nat}, Runs: []Run{{ID: 51, State: StateAwaiting}}}, "report [1]: a deployment of the stack is under way"},
 		{"a deployment, and a remedy before it", nil, Ailing{Items: []DriftItem{nat}, Runs: []Run{{ID: 51, State: StateQueued}, mending(StateAwaiting, nat)}},
 			"report [1]: a deployment of the stack is under way; drop 50"},
@@ -151,6 +151,9 @@ func TestRemedyFor(t *testing.T) {
 		got := fmt.Sprintf("%s %v", c.What, ids)
 		if c.Stay {
 			got += " stays"
+		}
+		if c.NoRun {
+			got += " without a run"
 		}
 		if c.Why != "" {
 			got += ": " + c.Why
