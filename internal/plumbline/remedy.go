@@ -271,11 +271,12 @@ func SubjectRemedy(env, stack string) string { return "remedy " + env + "/" + st
 
 // Ailing is what is known of a stack that was found not to be as Git asks for.
 type Ailing struct {
-	Stack   StackStatus
-	Check   Run         // that looked last
-	Items   []DriftItem // that are open
-	Runs    []Run       // to deploy or destroy it, that have not ended, newest first
-	Applied int         // how often its environment was put right without asking within the last day
+	Stack    StackStatus
+	Check    Run         // that looked last
+	Items    []DriftItem // that are open
+	Runs     []Run       // to deploy or destroy it, that have not ended, newest first
+	Rejected Run         // the one to deploy it that a person rejected last; zero: none
+	Applied  int         // how often its environment was put right without asking within the last day
 }
 
 // Cure is what is to be done about a stack.
@@ -325,6 +326,8 @@ func RemedyFor(e Environment, a Ailing, now time.Time) Cure {
 	case mending != nil && slices.Equal(mending.Mending.Prints, prints(c.Items)):
 		c.Stay = true
 		return c
+	case a.refused(c.Items):
+		c.Why = a.Rejected.RejectedBy + " has rejected what would put it right"
 	case e.Apply == ApplyNever:
 		c.What, c.NoRun, c.Why = RemediatePropose, true, e.Name+" has apply = \"never\", so that Plumbline puts nothing right there"
 	case e.Drift.Remediate == RemediatePropose:
@@ -339,6 +342,13 @@ func RemedyFor(e Environment, a Ailing, now time.Time) Cure {
 		c.Drop = append(c.Drop, *mending)
 	}
 	return c
+}
+
+// refused reports whether a person has said no to putting these very differences right, since they are there.
+func (a Ailing) refused(items []DriftItem) bool {
+	r := a.Rejected
+	return r.Mending != nil && slices.Equal(r.Mending.Prints, prints(items)) &&
+		!slices.ContainsFunc(items, func(it DriftItem) bool { return it.Opened.After(r.Finished) || it.Changed.After(r.Finished) })
 }
 
 // mayNot says why drift is not put right without asking, before there is a plan.

@@ -136,6 +136,11 @@ func TestRemedyFor(t *testing.T) {
 		{"the same is under way", nil, Ailing{Items: []DriftItem{nat}, Runs: []Run{mending(StateAwaiting, nat)}}, "report [1] stays"},
 		{"another is under way", nil, Ailing{Items: []DriftItem{nat, rule}, Runs: []Run{mending(StateAwaiting, nat)}}, "apply [1 2]; drop 50"},
 		{"another is being applied", nil, Ailing{Items: []DriftItem{nat, rule}, Runs: []Run{mending(StateApplying, nat)}}, "report [1 2] stays"},
+		{"a person has said no", nil, Ailing{Items: []DriftItem{nat}, Rejected: Run{RejectedBy: "ann", Finished: t0, Mending: &Mending{Prints: prints([]DriftItem{nat})}}},
+			"report [1]: ann has rejected what would put it right"},
+		{"a person has said no to something else", nil, Ailing{Items: []DriftItem{nat}, Rejected: Run{Finished: t0, Mending: &Mending{Prints: prints([]DriftItem{rule})}}}, "apply [1]"},
+		{"a person has said no, before it came back", nil, Ailing{Items: []DriftItem{nat}, Rejected: Run{Finished: t0.Add(-1), Mending: &Mending{Prints: prints([]DriftItem{nat})}}}, "apply [1]"},
+		{"a person has said no to a deployment", nil, Ailing{Items: []DriftItem{nat}, Rejected: Run{Finished: t0}}, "apply [1]"},
 		{"gone", nil, Ailing{Runs: []Run{mending(StateAwaiting, nat)}}, "report []; drop 50"},
 		{"not to be put right any more", func(e *Environment) { e.Drift.Remediate = RemediateReport }, Ailing{Items: []DriftItem{nat}, Runs: []Run{mending(StateApproved, nat)}}, "report []; drop 50"},
 	} {

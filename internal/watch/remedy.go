@@ -120,6 +120,16 @@ func (w *Watcher) cureStack(ctx context.Context, env plumbline.Environment, refs
 	if a.Applied, err = w.ledger.Remedied(ctx, w.repo.Name, env.Name, now); err != nil {
 		return err
 	}
+	refused, err := w.ledger.Runs(ctx, plumbline.RunFilter{
+		Repository: env.Repository, Environment: env.Name, Stack: a.Stack.Stack.Name, Kinds: []plumbline.Kind{plumbline.KindDeploy},
+		States: []plumbline.State{plumbline.StateRejected}, Limit: 1,
+	})
+	if err != nil {
+		return err
+	}
+	if len(refused) > 0 {
+		a.Rejected = refused[0]
+	}
 	c := plumbline.RemedyFor(env, *a, now)
 	mark.check = check.String()
 	o := plumbline.Observation{Repository: w.repo.Name, Subject: subject, Was: was, At: now}
@@ -128,7 +138,7 @@ func (w *Watcher) cureStack(ctx context.Context, env plumbline.Environment, refs
 	switch {
 	case c.What == plumbline.RemediateReport:
 		mark.adopted = ""
-	case mark.adopted == prints:
+	case mark.adopted == prints && env.Drift.Remediate == plumbline.RemediatePropose:
 		c.Stay = true // whether people have the merge request open or have closed it
 	default:
 		mark.adopted = ""

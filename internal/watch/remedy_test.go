@@ -130,7 +130,23 @@ func TestRemedyPropose(t *testing.T) {
 	if len(list) != 2 || list[0].State != plumbline.StateSuperseded || list[1].State != plumbline.StateQueued {
 		t.Fatalf("%+v", list)
 	}
+	// A person says no: nobody is asked again about the same.
+	r.planned(list[1].ID)
+	r.update(list[1].ID, func(run *plumbline.Run, now time.Time) error { return run.Reject("ann", "it is meant so", now) })
+	r.found("live/net", false, other)
+	r.poll()
+	if n := len(r.mends()); n != 2 || r.items("live/net")[0].Remedy.Why != "ann has rejected what would put it right" {
+		t.Errorf("%d runs after a no, %+v", n, r.items("live/net")[0].Remedy)
+	}
+	third := other
+	third.Attributes = []plumbline.Attribute{{Path: "gateway", Before: `"a"`, After: `"e"`}}
+	r.found("live/net", false, third)
+	r.poll()
+	if list = r.mends(); len(list) != 3 {
+		t.Fatalf("%d runs", len(list))
+	}
 	// It is gone.
+	list[1] = list[2]
 	r.planned(list[1].ID)
 	r.found("live/net", false)
 	r.poll()
