@@ -110,6 +110,8 @@ func DriftChecks(e Environment, head, by string, tick time.Time, stacks []StackS
 		case !tick.IsZero():
 			r.Because = "the schedule of " + e.Name
 			r.NotBefore = from.Add(r.Stack.place(over))
+		case by == BySchedule:
+			r.Because = "what was put right is looked at"
 		case by == ByPoll:
 			r.Because = "first look at " + e.Branch
 		default:

@@ -101,6 +101,6 @@ func (r *Run) Hurry(by string, now time.Time) error {
 	if r.State != StateQueued || !r.NotBefore.After(now) {
 		return r.cannot("begun sooner")
 	}
-	r.NotBefore, r.By, r.Because = time.Time{}, by, "asked for by "+by
+	r.NotBefore, r.Tick, r.By, r.Because = time.Time{}, time.Time{}, by, "asked for by "+by
 	return nil
 }

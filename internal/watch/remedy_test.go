@@ -253,6 +253,36 @@ func TestRemedyApply(t *testing.T) {
 	}
 }
 
+// TestRemedyThatFails: a remedy that could not be planned is no reason to deploy the stack, nor to keep a deployment before it from being retried.
+func TestRemedyThatFails(t *testing.T) {
+	t.Parallel()
+	r := remediating(t, plumbline.RemediatePropose)
+	r.push("main", map[string]string{"live/net/main.tf": state + "# 2\n"})
+	r.poll()
+	deployed := r.newest("production", "live/net")
+	r.applying(deployed.ID)
+	r.finish(deployed.ID, failure(), nil)
+	r.found("live/net", false, route)
+	r.found("live/db", false, route)
+	r.poll()
+	for _, run := range r.mends() {
+		r.start(run.ID)
+		r.finish(run.ID, plumbline.Outcome{Failure: &plumbline.Failure{Kind: plumbline.FailPlan, Text: "boom"}}, nil)
+	}
+	if n := len(r.mends()); n != 2 {
+		t.Fatalf("%d runs", n)
+	}
+	r.update(deployed.ID, func(run *plumbline.Run, now time.Time) error { return run.Retry("ann", now) })
+	since := r.last()
+	r.push("main", map[string]string{"README.md": "# 2\n"})
+	r.poll()
+	for _, run := range r.runs(plumbline.RunFilter{Kinds: []plumbline.Kind{plumbline.KindDeploy}}) {
+		if run.ID > since && run.Stack.Name == "live/db" {
+			t.Errorf("%s is deployed: %s", run.Stack.Name, run.Because)
+		}
+	}
+}
+
 // TestRemedyOnce: however many machines see what a check has found, one run comes of it.
 func TestRemedyOnce(t *testing.T) {
 	t.Parallel()
