@@ -117,7 +117,8 @@ func (r *reader) applyOnly(b *body) plumbline.ApplyOnly {
 }
 
 func notInType(c rune) bool {
-	return !(c == '*' || c == '_' || c == '-' || '0' <= c && c <= '9' || 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z')
+	plain := c == '*' || c == '_' || c == '-' || '0' <= c && c <= '9' || 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z'
+	return !plain
 }
 
 // ignore reads a rule that hides drift. One that has run out is no mistake: a daemon that does not start because of the date would watch nothing at all.

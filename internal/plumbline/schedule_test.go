@@ -50,7 +50,7 @@ func TestTicks(t *testing.T) {
 		{minutes: []int{45}, hours: []int{23}, weekdays: []int{1, 2, 3, 4}},    // by weekday
 		{minutes: []int{30}, hours: []int{1}, months: []int{3, 10}, days: nil}, // in months that have a change
 	} {
-		for _, name := range []string{"UTC", "Europe/London", "America/New_York", "Australia/Lord_Howe", "Africa/Cairo"} {
+		for _, name := range []string{"Europe/London", "America/New_York", "Australia/Lord_Howe", "Africa/Cairo"} {
 			zone, err := time.LoadLocation(name)
 			must(t, err)
 			ticks, err := DriftPolicy{Schedule: f.String(), Timezone: name}.Ticks()
@@ -67,7 +67,7 @@ func TestTicks(t *testing.T) {
 			if last := ticks.Next(at); last.Before(from.Add(n * time.Minute)) {
 				t.Errorf("%s in %s: %s is one too many", f, name, last.In(zone))
 			}
-			if f.hours != nil && len(f.hours) == 1 && f.days == nil && f.months == nil && f.weekdays == nil && count != 365 {
+			if len(f.hours) == 1 && f.days == nil && f.months == nil && f.weekdays == nil && count != 365 {
 				t.Errorf("%s in %s: %d ticks in a year of a daily check", f, name, count)
 			}
 		}
