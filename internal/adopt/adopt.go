@@ -62,7 +62,7 @@ func one(files, changed map[string][]byte, kind, name string, a plumbline.Attrib
 	what := fmt.Sprintf("%s of %s.%s", a.Path, kind, name)
 	steps, ok := parse(a.Path)
 	switch {
-	case a.Sensitive:
+	case a.Sensitive, strings.Contains(a.After, plumbline.Masked): // also what only looks like a secret, and was masked inside of a text
 		return "", nil, refuse("%s is sensitive", what)
 	case !ok:
 		return "", nil, refuse("%s is a path that cannot be followed", what)
