@@ -45,12 +45,12 @@ test: test-tools ## all tests with the race detector; starts the servers it need
 	go test -race -timeout 20m $(ARGS) ./...
 
 .PHONY: e2e
-e2e: ## the tests that need a real Gitea, another's GitHub, both engines and a provider with a server of its own
-	@.ci/tools system engine tofu provider-local provider-postgresql gitea emulate oidc-provider
+e2e: ## the tests that need a real Gitea, another's GitHub, both engines, and providers with servers of their own
+	@.ci/tools system engine tofu provider-local provider-postgresql provider-minio gitea emulate minio oidc-provider
 	@.ci/tools postgres
 	PLUMBLINE_E2E=1 PLUMBLINE_REQUIRE_ALL=1 go test -race -timeout 20m -count=1 $(ARGS) ./internal/forge/gitea ./internal/forge/github ./internal/forge/hook ./internal/testenv
 	PLUMBLINE_E2E=1 PLUMBLINE_REQUIRE_ALL=1 go test -race -timeout 20m -count=1 -run TestRealProvider $(ARGS) ./internal/web
-	PLUMBLINE_E2E=1 PLUMBLINE_REQUIRE_ALL=1 go test -race -timeout 30m -count=1 -run 'TestJourney|TestCommands|TestGate|TestPlansOfRealProviders' $(ARGS) ./internal/e2e
+	PLUMBLINE_E2E=1 PLUMBLINE_REQUIRE_ALL=1 go test -race -timeout 30m -count=1 -run 'TestJourney|TestCommands|TestGate|TestPlansOfRealProviders|TestDrift' $(ARGS) ./internal/e2e
 
 .PHONY: bench
 bench: test-tools ## measure, and print a table

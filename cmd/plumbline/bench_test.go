@@ -114,11 +114,15 @@ type rig struct {
 	dir, remote, work string
 	engine            testenv.Engine
 	mirror            string // "": the stacks need no provider
+	cloud             string // directory of the simulated AWS; "": the stacks have none
 	stacks            int
 	d                 *daemon
 }
 
 func (r *rig) file(i, version int) string {
+	if r.cloud != "" {
+		return cloudFile(i)
+	}
 	if r.mirror == "" {
 		return stackFile(i, version)
 	}
@@ -137,8 +141,15 @@ func newRig(b *testing.B, engine testenv.Engine, kind string, n int) *rig {
 	b.Cleanup(func() { _ = os.RemoveAll(dir) })
 	r := &rig{dir: dir, engine: engine, stacks: n, remote: filepath.Join(dir, "git", "infra.git"), work: filepath.Join(dir, "clone")}
 	providers := ""
-	if kind == "provider" {
+	env := ""
+	switch kind {
+	case "provider":
 		r.mirror = testenv.ProviderMirror(b)
+	case "cloud":
+		r.mirror, r.cloud = testenv.SimulatedAWS(b), filepath.Join(dir, "cloud")
+		env = fmt.Sprintf("    env     = { CLOUDSIM_DIR = %q }\n", r.cloud)
+	}
+	if r.mirror != "" {
 		providers = fmt.Sprintf("  providers {\n    mirror = %q\n  }\n", r.mirror)
 		rc, err := terraform.CLIConfig(r.mirror)
 		if err := errors.Join(err, os.WriteFile(filepath.Join(dir, "terraformrc"), rc, 0o600)); err != nil {
@@ -157,6 +168,9 @@ func newRig(b *testing.B, engine testenv.Engine, kind string, n int) *rig {
 	testenv.Git(b, r.work, "add", "-A")
 	testenv.Git(b, r.work, "commit", "-q", "-m", "all")
 	testenv.Git(b, r.work, "push", "-q", "origin", "main")
+	if r.cloud != "" {
+		r.populate(b)
+	}
 	conf := fmt.Sprintf(`
 server {
   listen   = "127.0.0.1:0"
@@ -176,9 +190,9 @@ repository "infra" {
     branch  = "main"
     apply   = "never"
     backend = { path = "%[1]s/state/{stack}.tfstate" }
-  }
+%[4]s  }
 }
-`, dir, engine.Name, providers)
+`, dir, engine.Name, providers, env)
 	b.Setenv("PATH", filepath.Dir(engine.Path)+":"+os.Getenv("PATH"))
 	cfg, err := config.Parse(map[string][]byte{filepath.Join(dir, "plumbline.hcl"): []byte(conf)}, config.System{CPUs: 2, Hostname: "bench", Dir: dir})
 	if err != nil {
@@ -214,14 +228,14 @@ func (r *rig) write(b *testing.B, version int) {
 }
 
 func (r *rig) await(b *testing.B, done func() bool) {
-	limit := time.After(10 * time.Minute)
+	limit := time.After(10*time.Minute + time.Duration(r.stacks)*3*time.Second)
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	for !done() {
 		select {
 		case <-tick.C:
 		case <-limit:
-			b.Fatal("not done in 10 minutes")
+			b.Fatal("not done in time")
 		}
 	}
 }

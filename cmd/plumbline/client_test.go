@@ -127,7 +127,30 @@ func TestClientVerbs(t *testing.T) {
 			{"env", "deploy", "production"}, {"env", "deploy", "production", "live/net", "app"}, {"env", "deploy", "production", "live/nett"},
 			{"env", "deploy", "edge/sandbox"},
 		}},
-		{"drift-list", [][]string{{"drift", "list"}, {"drift", "list", "--env", "staging"}, {"drift", "list", "--stack", "live/net"}, {"drift", "list", "--envronment", "x"}}},
+		{"drift-list", [][]string{
+			{"drift", "list"}, {"drift", "list", "--env", "staging"}, {"drift", "list", "--stack", "live/net"}, {"drift", "list", "--state", "all"},
+			{"drift", "list", "--state", "resolved", "--since", "3d"}, {"drift", "list", "--env", "infra/production", "--state", "ignored"}, {"drift", "list", "--env", "prod"},
+			{"drift", "list", "--state", "closed"}, {"drift", "list", "--envronment", "x"},
+		}},
+		{"drift-show", [][]string{
+			{"drift", "show", "3"}, {"drift", "show", "4"}, {"drift", "show", "1"}, {"drift", "show", "99"}, {"drift", "show", "net"}, {"drift", "show"}, {"drift", "show", "2", "--json"},
+		}},
+		{"drift-decide", [][]string{
+			{"drift", "ack", "3", "2", "--note", "ops-k is asked"}, {"then", "drift", "list"}, {"then", "drift", "show", "3"}, {"then", "drift", "ack", "1", "2"}, {"drift", "ack", "x"}, {"drift", "ack"},
+			{"drift", "ack", "2", "--json"},
+			{"drift", "ignore", "3", "--owner", "net", "--reason", "the failover", "--until", "90d"}, {"then", "drift", "show", "3"}, {"then", "drift", "rules", "production"},
+			{"then", "drift", "unignore", "production", "1"}, {"then", "drift", "unignore", "production", "1"}, {"then", "drift", "list"},
+			{"drift", "ignore", "production", "aws_ecs_service.*", "--attribute", "desired_count", "--stack", "live/*", "--owner", "sre", "--reason", "autoscaled", "--until", "2027-01-01"},
+			{"drift", "ignore", "production", "aws_nothing.*", "--owner", "sre", "--reason", "autoscaled"},
+			{"drift", "ignore", "3"}, {"drift", "ignore", "3", "--owner", "sre", "--reason", "x", "--until", "soon"}, {"drift", "ignore", "3", "--owner", "sre", "--reason", "x", "--until", "2026-01-01"},
+			{"drift", "ignore", "prod", "a.b", "--owner", "sre", "--reason", "x"}, {"drift", "ignore", "production", "*", "--owner", "sre", "--reason", "x"}, {"drift", "ignore", "net", "--owner", "sre", "--reason", "x"},
+			{"drift", "ignore", "2", "--owner", "sre", "--reason", "x", "--json"},
+			{"drift", "rules", "staging"}, {"drift", "rules", "production", "--json"}, {"drift", "unignore", "production", "one"},
+		}},
+		{"drift-report", [][]string{
+			{"drift", "report", "--since", "7d"}, {"drift", "report", "--env", "staging", "--markdown"}, {"drift", "report", "--csv"}, {"drift", "report", "--limit", "1000"},
+			{"drift", "report", "--csv", "--json"}, {"drift", "report", "--csv", "--limit", "2000"}, {"drift", "report", "--limit", "10"}, {"drift", "report", "--since", "yesterday"}, {"drift", "report", "--env", "prod"},
+		}},
 		{"why", [][]string{{"why", "9815"}, {"why", "#9816"}, {"why", "app"}, {"why", "live/net", "--env", "staging"}, {"why", "live/nett"}, {"why"}}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -40,23 +40,24 @@ import (
 
 // daemon is everything that one node runs, built from one configuration by plain constructor calls.
 type daemon struct {
-	cfg    *config.Config
-	log    *zap.Logger
-	store  *store.Store
-	dir    blobs
-	repos  map[string]repoGit
-	links  map[string]*link // by forge
-	hook   *hooks
-	web    *web.Server
-	worker *worker.Worker
-	loops  []*loop
-	lamps  lamps
-	report map[string]*loop // by repository
-	poll   map[string]*loop
-	lock   *os.File
-	token  plumbline.Secret
-	ln     net.Listener
-	shared bool // the database may be shared with other nodes
+	cfg     *config.Config
+	log     *zap.Logger
+	store   *store.Store
+	dir     blobs
+	repos   map[string]repoGit
+	links   map[string]*link // by forge
+	hook    *hooks
+	web     *web.Server
+	worker  *worker.Worker
+	loops   []*loop
+	lamps   lamps
+	report  map[string]*loop // by repository
+	poll    map[string]*loop
+	lock    *os.File
+	token   plumbline.Secret
+	telling *telling
+	ln      net.Listener
+	shared  bool // the database may be shared with other nodes
 }
 
 // runnerProgram is what the runner is started from; "": this program. The benchmark, which is a test's program, sets it.
@@ -114,6 +115,9 @@ func build(ctx context.Context, cfg *config.Config, log *zap.Logger) (d *daemon,
 			return d, err
 		}
 	}
+	if d.telling, err = d.newTelling(ctx); err != nil {
+		return d, err
+	}
 	for _, repo := range cfg.Repositories {
 		if err := d.repository(repo, caches, docs); err != nil {
 			return d, fmt.Errorf("repository %s: %w", repo.Name, err)
@@ -153,7 +157,8 @@ func build(ctx context.Context, cfg *config.Config, log *zap.Logger) (d *daemon,
 		return d, err
 	}
 	ledger := anchored{d.store, filepath.Join(data, "audit.anchor")}
-	d.loops = append(d.loops, d.expiry(), d.sweep(), d.anchor(ledger))
+	d.loops = append(d.loops, d.expiry(), d.sweep(), d.anchor(ledger), d.forgetting())
+	d.loops = append(d.loops, d.digests()...)
 	if d.ln, err = (&net.ListenConfig{}).Listen(ctx, "tcp", cfg.Server.Listen); err != nil {
 		return d, fmt.Errorf("server.listen: %w", err)
 	}
@@ -277,7 +282,10 @@ func (d *daemon) repository(repo plumbline.Repository, caches *git.Cache, docs p
 	for _, env := range repo.Environments {
 		d.loops = append(d.loops, d.driftLoops(env, w)...)
 	}
-	reporter := report.New(report.Config{Repository: repo, Forge: client, Ledger: d.store, Plans: docs, PublicURL: d.cfg.Server.PublicURL})
+	reporter := report.New(report.Config{
+		Repository: repo, Forge: client, Ledger: d.store, Plans: docs, PublicURL: d.cfg.Server.PublicURL,
+		Sinks: d.telling.sinks, Mask: d.telling.mask, Announced: d.telling.wake,
+	})
 	d.report[repo.Name] = newLoop("report "+repo.Name, func(ctx context.Context) (string, time.Time, error) {
 		if d.shared {
 			// Two reporters at once could post two notes. The lease outlives any one flush by far.
@@ -464,6 +472,9 @@ func (d *daemon) run(ctx, drain context.Context) error {
 		noticing.Go(func() { l.run(drain, &d.lamps, d.log) })
 	}
 	for _, l := range d.report {
+		telling.Go(func() { l.run(talk, &d.lamps, d.log) })
+	}
+	for _, l := range d.telling.loops {
 		telling.Go(func() { l.run(talk, &d.lamps, d.log) })
 	}
 	telling.Go(func() { d.dispatch(talk) })

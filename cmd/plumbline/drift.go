@@ -8,7 +8,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 
@@ -17,24 +16,27 @@ import (
 )
 
 func newDriftCmd(o *options) *cobra.Command {
-	cmd := group("drift", "See what was changed outside Git, look again")
-	cmd.AddCommand(newDriftListCmd(o), newDriftCheckCmd(o))
+	cmd := group("drift", "See what was changed outside Git, look again, acknowledge it, ignore it, report on it")
+	cmd.AddCommand(
+		newDriftListCmd(o), newDriftShowCmd(o), newDriftCheckCmd(o), newDriftAckCmd(o), newDriftIgnoreCmd(o), newDriftUnignoreCmd(o), newDriftRulesCmd(o), newDriftReportCmd(o),
+	)
 	return cmd
 }
 
 func newDriftListCmd(o *options) *cobra.Command {
-	var repo, env, stack string
+	var n driftNarrow
+	var state, cause string
 	cmd := &cobra.Command{
-		Use: "list", Short: "List open differences between Git and reality", Args: args(0, 0, "no arguments, only flags"),
+		Use: "list", Short: "List differences between Git and reality", Args: args(0, 0, "no arguments, only flags"),
+		Long: "Lists differences between Git and reality that people should do something about, or with --state, others.",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, err := o.client()
 			if err != nil {
 				return err
 			}
-			q := url.Values{}
-			set(q, "repository", repo)
-			set(q, "environment", env)
-			set(q, "stack", stack)
+			q := n.query()
+			set(q, "state", state)
+			set(q, "cause", cause)
 			if o.JSON {
 				return o.pass(cmd, c, "/drift", q)
 			}
@@ -42,72 +44,85 @@ func newDriftListCmd(o *options) *cobra.Command {
 			if err := c.get(cmd.Context(), "/drift", q, &d); err != nil {
 				return err
 			}
-			return o.driftTable(d)
+			text := d.Text + "."
+			if at, ok := onePlace(d, q); ok {
+				var e web.EnvironmentDetailJSON
+				if err := c.get(cmd.Context(), at.api(""), nil, &e); err != nil {
+					return err
+				}
+				text += standing(e.EnvironmentJSON, d.Open)
+			}
+			if err := o.driftTable(d.Items); err != nil {
+				return err
+			}
+			return o.say("%s", text)
 		},
 	}
-	cmd.Flags().StringVar(&repo, "repo", "", "of one repository")
-	cmd.Flags().StringVar(&env, "env", "", "of one environment")
-	cmd.Flags().StringVar(&stack, "stack", "", "of one stack")
+	n.add(cmd, "only what was opened, changed or resolved since, such as 2026-12-24, or 7d; of what is resolved, a week by default")
+	cmd.Flags().StringVar(&state, "state", "", "open, acknowledged, ignored, noise, resolved, with commas between them, or all; default open,acknowledged")
+	cmd.Flags().StringVar(&cause, "cause", "", "the key of a cause, as --json has it")
 	return cmd
 }
 
-func (o *options) driftTable(d web.DriftListJSON) error {
-	if len(d.Items) > 0 {
-		repos := map[string]bool{}
-		for _, it := range d.Items {
-			repos[it.Repository] = true
+// onePlace is the environment that a listing is about, if there is but one.
+func onePlace(d web.DriftListJSON, q url.Values) (place, bool) {
+	at := place{q.Get("repository"), q.Get("environment")}
+	for _, it := range d.Items {
+		is := place{it.Repository, it.Environment}
+		if at.env != "" && at.repo != "" && at != is {
+			return at, false
 		}
-		t := newTable("ENVIRONMENT", "STACK", "RESOURCE", "CHANGED", "SINCE", "SEEN")
-		for _, it := range d.Items {
-			env := it.Environment
-			if len(repos) > 1 {
-				env = it.Repository + "/" + env
-			}
-			t.add(env, it.Stack, it.Address, changedOutside(it), o.ago(it.Opened)+" ago", strconv.Itoa(it.Seen)+"×")
-		}
-		if err := t.write(o); err != nil {
-			return err
-		}
+		at = is
 	}
-	text := fmt.Sprintf("%d open", d.Open)
-	if d.Open == 0 {
-		text = "Nothing is changed outside Git, as far as was last seen"
-	}
-	if d.Resolved > 0 {
-		text += fmt.Sprintf("; %d resolved this week (mean time to repair %s)", d.Resolved, plumbline.Ago(time.Duration(d.Repair*float64(time.Second))))
-	}
-	return o.say("%s.", text)
+	return at, at.env != "" && at.repo != ""
 }
 
-// changedOutside says what happened to a resource.
-func changedOutside(it web.DriftJSON) string {
-	if it.Kind == plumbline.DriftDeleted {
-		return "outside: deleted"
-	}
-	const most = 2
-	var parts []string
-	for i, a := range it.Attributes {
-		if i == most {
-			parts = append(parts, fmt.Sprintf("%d more", len(it.Attributes)-most))
-			break
-		}
-		parts = append(parts, a.Path+" "+valueOf(a.Before, a.Sensitive)+" → "+valueOf(a.After, a.Sensitive))
-	}
-	return "outside: " + strings.Join(parts, ", ")
-}
-
-func valueOf(value web.ValueJSON, sensitive bool) string {
-	const most = 40
-	v := string(value)
+// standing says how an environment stands otherwise.
+func standing(e web.EnvironmentJSON, open int) string {
 	switch {
-	case sensitive:
-		return plumbline.Masked
-	case v == "":
-		return "nothing"
-	case utf8.RuneCountInString(v) > most:
-		return string([]rune(v)[:most]) + "…"
+	case e.Commit == "" || e.State == plumbline.EnvUnknown:
+		return ""
+	case e.State == plumbline.EnvInSync && open > 0:
+		return fmt.Sprintf(" Environment %s is otherwise in sync at %s.", e.Environment, plumbline.Short(e.Commit))
+	case e.State == plumbline.EnvDeploying:
+		return fmt.Sprintf(" Environment %s is deploying %s.", e.Environment, plumbline.Short(e.Commit))
 	}
-	return v
+	return fmt.Sprintf(" Environment %s is %s at %s.", e.Environment, e.State, plumbline.Short(e.Commit))
+}
+
+// driftTable lists items; their state is a column when it is not open for all.
+func (o *options) driftTable(items []web.DriftJSON) error {
+	if len(items) == 0 {
+		return nil
+	}
+	repos, states := map[string]bool{}, map[plumbline.DriftState]bool{plumbline.DriftOpen: true}
+	for _, it := range items {
+		repos[it.Repository], states[it.State] = true, true
+	}
+	head := []string{"ID", "ENVIRONMENT", "STACK", "RESOURCE"}
+	if len(states) > 1 {
+		head = append(head, "STATE")
+	}
+	t := newTable(append(head, "CHANGED", "SINCE", "SEEN", "BY")...)
+	if len(states) > 1 {
+		t.state(4)
+	}
+	for _, it := range items {
+		env := it.Environment
+		if len(repos) > 1 {
+			env = it.Repository + "/" + env
+		}
+		row := []any{it.ID, env, it.Stack, it.Address}
+		if len(states) > 1 {
+			state := string(it.State)
+			if it.Ignored != nil {
+				state += " " + forHowLong(it.Ignored.Until)
+			}
+			row = append(row, state)
+		}
+		t.add(append(row, it.What, o.ago(it.Opened)+" ago", strconv.Itoa(it.Seen)+"×", it.Actor.Text)...)
+	}
+	return t.write(o)
 }
 
 func newDriftCheckCmd(o *options) *cobra.Command {
@@ -230,11 +245,20 @@ func (o *options) checked(ctx context.Context, c *client, at place, runs []web.R
 		}
 	}
 	var d web.DriftListJSON
-	if err := c.get(ctx, "/drift", url.Values{"repository": {at.repo}, "environment": {at.env}}, &d); err != nil {
+	q := url.Values{"repository": {at.repo}, "environment": {at.env}}
+	if len(stacks) == 1 {
+		q.Set("stack", runs[0].Stack)
+	}
+	if err := c.get(ctx, "/drift", q, &d); err != nil {
 		return err
 	}
+	all := len(d.Items)
 	d.Items = slices.DeleteFunc(d.Items, func(it web.DriftJSON) bool { return !stacks[it.Stack] })
 	d.Open = len(d.Items)
+	text := d.Text + "."
+	if d.Open < all {
+		text = fmt.Sprintf("%d open in these stacks, %d in others.", d.Open, all-d.Open)
+	}
 	if o.JSON {
 		if err := printJSON(o.Out, struct {
 			web.RunsJSON
@@ -247,7 +271,10 @@ func (o *options) checked(ctx context.Context, c *client, at place, runs []web.R
 			return err
 		}
 		fmt.Fprintln(o.Out)
-		if err := o.driftTable(d); err != nil {
+		if err := o.driftTable(d.Items); err != nil {
+			return err
+		}
+		if err := o.say("%s", text); err != nil {
 			return err
 		}
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -98,12 +99,15 @@ func untilTime(text string, now time.Time) (time.Time, error) {
 	if d, err := time.ParseDuration(text); err == nil && d > 0 {
 		return now.Add(d).Truncate(time.Second), nil
 	}
-	for _, layout := range []string{time.RFC3339, "2006-01-02T15:04", "2006-01-02 15:04"} {
+	if n, err := strconv.Atoi(strings.TrimSuffix(text, "d")); err == nil && strings.HasSuffix(text, "d") && n > 0 && n < 100_000 {
+		return now.AddDate(0, 0, n).Truncate(time.Second), nil
+	}
+	for _, layout := range []string{time.RFC3339, "2006-01-02T15:04", "2006-01-02 15:04", time.DateOnly} {
 		if t, err := time.ParseInLocation(layout, text, now.Location()); err == nil {
 			return t, nil
 		}
 	}
-	return time.Time{}, usageError(fmt.Errorf("--until %q is no time to come\nWrite it as 2026-12-24T18:00, 2026-12-24T18:00:00Z or, from now on, 3h", text))
+	return time.Time{}, usageError(fmt.Errorf("--until %q is no time to come\nWrite it as 2026-12-24, 2026-12-24T18:00, 2026-12-24T18:00:00Z or, from now on, 3h or 90d", text))
 }
 
 // ends is "until Thu 24 Dec 2026 18:00 UTC".

@@ -184,23 +184,11 @@ func newReportJSON(plans []named) reportJSON {
 	return out
 }
 
-// writePage writes an HTML page. A file that was there stays as it was if the page cannot be written whole.
-func writePage(path string, plans []report.NamedPlan) (err error) {
-	f, err := os.CreateTemp(filepath.Dir(path), ".plumbline-")
-	if err != nil {
-		return usageError(err)
-	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, os.Remove(f.Name()))
-		}
-	}()
-	w := bufio.NewWriter(f)
-	err = errors.Join(report.HTML(w, plans, report.PageOptions{At: time.Now(), Version: version()}), w.Flush(), f.Chmod(0o644), f.Close())
-	if err != nil {
-		return err
-	}
-	return os.Rename(f.Name(), path)
+// writePage writes an HTML page.
+func writePage(path string, plans []report.NamedPlan) error {
+	return writeTo(path, func(w io.Writer) error {
+		return report.HTML(w, plans, report.PageOptions{At: time.Now(), Version: version()})
+	})
 }
 
 func newReportCmd(o *options) *cobra.Command {

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 	"go.uber.org/zap"
 
+	"github.com/plumbline/plumbline/internal/aws"
 	"github.com/plumbline/plumbline/internal/config"
 )
 
@@ -22,7 +23,7 @@ func newServeCmd(o *options) *cobra.Command {
 		Short: "Run the daemon",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			cfg, err := loadConfig(path)
+			cfg, err := loadConfig(cmd.Context(), path)
 			if err != nil {
 				return err
 			}
@@ -34,8 +35,25 @@ func newServeCmd(o *options) *cobra.Command {
 	return cmd
 }
 
-func loadConfig(path string) (*config.Config, error) {
-	cfg, err := config.Load(path)
+func loadConfig(ctx context.Context, path string) (*config.Config, error) {
+	// AWS is asked for credentials only if the configuration asks it for something.
+	account := aws.NewLazy(aws.Config{})
+	cfg, err := config.Load(path, func(s *config.System) {
+		s.AWSSecret = func(id string) (string, error) {
+			a, err := account.Account(ctx)
+			if err != nil {
+				return "", err
+			}
+			return a.Secret(ctx, id)
+		}
+		s.AWSParameter = func(name string) (string, error) {
+			a, err := account.Account(ctx)
+			if err != nil {
+				return "", err
+			}
+			return a.Parameter(ctx, name)
+		}
+	})
 	if err != nil {
 		return nil, usageError(err)
 	}

@@ -82,13 +82,13 @@ func paintText(code, s string) string {
 // colourOf is the colour of a state: red what is wrong, yellow what waits, blue what moves, green what is well.
 func colourOf(state string) string {
 	switch state {
-	case "failed", "interrupted", "drifted", "degraded", "cannot be read", "check failed", "removed, not destroyed":
+	case "failed", "interrupted", "drifted", "open", "degraded", "cannot be read", "check failed", "removed, not destroyed":
 		return "31"
-	case "awaiting", "awaiting approval", "waiting", "rejected", "expired", "not yet applied", "never applied here":
+	case "awaiting", "awaiting approval", "acknowledged", "waiting", "rejected", "expired", "not yet applied", "never applied here":
 		return "33"
 	case "queued", "planning", "approved", "applying", "deploying", "stopping", "being checked":
 		return "36"
-	case "applied", "clean", "in sync", "no changes":
+	case "applied", "clean", "resolved", "in sync", "no changes":
 		return "32"
 	}
 	return ""

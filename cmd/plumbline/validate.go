@@ -12,8 +12,8 @@ func newValidateCmd(o *options) *cobra.Command {
 		Use:   "validate [--config FILE]",
 		Short: "Check the configuration without touching anything",
 		Args:  cobra.NoArgs,
-		RunE: func(*cobra.Command, []string) error {
-			cfg, err := loadConfig(path)
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cfg, err := loadConfig(cmd.Context(), path)
 			if err != nil {
 				return err
 			}

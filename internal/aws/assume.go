@@ -117,13 +117,13 @@ func readToken(path string) (string, error) {
 	return strings.TrimSpace(string(b)), nil
 }
 
-// refuseRole says why a role could not be taken: what happened, what it means, what to do.
+// refuseRole says why a role could not be taken: what happened, and what to do.
 func (a *Account) refuseRole(ctx context.Context, r Role, err error) error {
 	if errors.Is(err, context.Canceled) {
 		return err
 	}
 	says := func(kind error, next, format string, args ...any) error {
-		return &plumbline.Refusal{Kind: kind, What: fmt.Sprintf(format, args...) + " Terraform was not started.", Next: next}
+		return &plumbline.Refusal{Kind: kind, What: fmt.Sprintf(format, args...), Next: next}
 	}
 	var told *Error
 	var creds *CredentialsError

@@ -221,7 +221,7 @@ func TestExcuse(t *testing.T) {
 		}
 		time.Sleep(20 * time.Minute)
 		b, err := os.ReadFile(filepath.Join(o.Dir, o.File))
-		if err != nil || !strings.Contains(string(b), "AWS does not give the role "+applyRole) || strings.Contains(string(b), "ASIA") {
+		if err != nil || !strings.Contains(string(b), "AWS does not give the role "+applyRole) || strings.Contains(string(b), "not started") || strings.Contains(string(b), "ASIA") {
 			t.Errorf("%s, %v", b, err)
 		}
 		if err := loan.End(); err != nil {
@@ -389,8 +389,17 @@ func TestAs(t *testing.T) {
 		t.Errorf("asked %+v", got)
 	}
 	f.on("sts:AssumeRole", func(call) reply { return reply{status: 403, code: "AccessDenied", message: "no"} })
-	refused := f.load(t).As(order(t).Role)
-	if _, err := refused.Identity(t.Context()); err == nil || !strings.Contains(err.Error(), "AWS does not give the role") {
+	conf := f.config()
+	conf.Now = func() time.Time { return later }
+	refused := load(t, conf).As(order(t).Role)
+	_, err := refused.Identity(t.Context())
+	if !errors.Is(err, plumbline.ErrDenied) || aws.Temporary(err) || !strings.Contains(err.Error(), "AWS does not give the role") || strings.Contains(err.Error(), "Terraform") {
 		t.Errorf("%v", err)
+	}
+	// A trail that is not given its role says that, and not that the role lacks a right.
+	tr := aws.NewTrail(aws.TrailConfig{Account: refused})
+	got, err := tr.Check().Attribute(t.Context(), "", group, cleanAt, foundAt)
+	if !errors.Is(err, plumbline.ErrDenied) || !strings.Contains(got.Unknown, "AWS does not give the role") || strings.Contains(got.Unknown, "LookupEvents") {
+		t.Errorf("%+v, %v", got, err)
 	}
 }

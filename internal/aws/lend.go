@@ -43,6 +43,10 @@ const renewSoon = 15 * time.Second
 // Lend takes the role of an order, and writes its credentials where Terraform finds them. warn is told of renewals that fail. End must be called.
 func (a *Account) Lend(ctx context.Context, o Order, warn func(error)) (*Loan, error) {
 	c, err := a.assume(ctx, o.Role)
+	var no *plumbline.Refusal
+	if errors.As(err, &no) {
+		no.What += " Terraform was not started."
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -36,6 +36,7 @@ const (
 	trailBackoff = 2 * time.Second // after the first refusal; it doubles
 	maxKnown     = 2000            // look-ups that are remembered
 	sessionStart = "plumbline-"
+	lookUp       = "cloudtrail:LookupEvents"
 )
 
 // Trail tells who changed an object of AWS, as far as CloudTrail knows. It spaces its requests and remembers what it found, so there should be one for
@@ -115,7 +116,8 @@ func (c *TrailCheck) Attribute(ctx context.Context, region string, r Resource, s
 		return unknown("it changed before %s, and CloudTrail keeps %d days", day(begin), int(retention.Hours()/24))
 	}
 	events, err := c.events(ctx, region, names, begin, until)
-	if errors.Is(err, plumbline.ErrDenied) {
+	var told *Error
+	if errors.As(err, &told) && told.Operation == lookUp && errors.Is(err, plumbline.ErrDenied) {
 		a, _ := unknown("Plumbline may not look into CloudTrail; give its role cloudtrail:LookupEvents (%v)", err)
 		return a, err
 	}
@@ -330,7 +332,7 @@ func (c *TrailCheck) page(ctx context.Context, client *cloudtrail.Client, region
 		if err == nil {
 			return out, nil
 		}
-		if err = a.refused("cloudtrail:LookupEvents", err); !Temporary(err) || try == trailTries || ctx.Err() != nil {
+		if err = a.refused(lookUp, err); !Temporary(err) || try == trailTries || ctx.Err() != nil {
 			return nil, err
 		}
 		c.t.rest(region, trailBackoff<<(try-1))

@@ -9,6 +9,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/plumbline/plumbline/internal/aws"
 	"github.com/plumbline/plumbline/internal/plumbline"
@@ -407,4 +409,32 @@ func TestRegionOf(t *testing.T) {
 			t.Errorf("%s %s in %s: asked in %s, want %s", c.kind, c.arn, c.in, got, c.want)
 		}
 	}
+}
+
+// FuzzEvent: whatever stands in an event, somebody is named or it is said why not, in texts that a terminal can be given.
+func FuzzEvent(f *testing.F) {
+	for _, who := range []string{opsK, ours, byHand, `{"type":"Root"}`, `{"type":"AssumedRole","arn":"arn:aws:sts::1:assumed-role/x"}`, `null`, `{"type":"AWSService"}`} {
+		f.Add(allow(who, foundAt.Add(-time.Hour)).record())
+	}
+	f.Add(`{}`)
+	f.Add(`[]`)
+	f.Add(`{"eventName":"Author\u001b[31mizeSecurityGroupIngress","userIdentity":{"arn":"a\nb"},"readOnly":null,"requestParameters":{"groupId":7}}`)
+	f.Fuzz(func(t *testing.T, record string) {
+		if !utf8.ValidString(record) {
+			return // it would not come through JSON
+		}
+		d := newFake(t)
+		d.on("cloudtrail:LookupEvents", func(c call) reply {
+			return reply{body: map[string]any{"Events": []any{map[string]any{"EventId": "1", "CloudTrailEvent": record, "EventTime": float64(foundAt.Unix() - 60)}}}}
+		})
+		got, err := d.trail(t, later).Check().Attribute(t.Context(), "", group, cleanAt, foundAt)
+		if err == nil && (got.Unknown == "") == (got.Who == "") || err != nil && got.Unknown == "" {
+			t.Errorf("%+v, %v", got, err)
+		}
+		for _, s := range []string{got.Who, got.How, got.From, got.Event, got.Unknown} {
+			if strings.ContainsFunc(s, unicode.IsControl) || !utf8.ValidString(s) || utf8.RuneCountInString(s) > 4000 {
+				t.Errorf("%q", s)
+			}
+		}
+	})
 }

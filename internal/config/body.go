@@ -347,10 +347,8 @@ func (b *body) kind() string {
 // later are the names that Plumbline's configuration language has, per block, and this version does not: what is written there would
 // be a promise that is not kept.
 var later = map[string][]string{
-	"":            {"notify"},
 	"providers":   {"allow"},
-	"environment": {"sops", "notify"},
-	"functions":   {"aws_secret", "aws_ssm"},
+	"environment": {"sops"},
 }
 
 // suggest says what to write instead of an unknown name.

@@ -24,6 +24,7 @@ type Config struct {
 	Terraform    Terraform
 	Forges       []Forge
 	Repositories []plumbline.Repository
+	Notify       []Notify `json:",omitempty"`
 	Access       plumbline.Access
 	OIDC         *OIDC    // nil: nobody signs in but by this machine's token
 	Secrets      []string `json:"-"` // every secret value that was met, the longest first, for masking
@@ -143,8 +144,8 @@ const (
 	maxFile = 1 << 20
 )
 
-// Load reads a file, or a directory of *.hcl files as one. Mistakes in them come back as Errors.
-func Load(path string) (*Config, error) {
+// Load reads a file, or a directory of *.hcl files as one, on this machine; with says what else there is to ask. Mistakes in them come back as Errors.
+func Load(path string, with ...func(*System)) (*Config, error) {
 	names := []string{path}
 	info, err := os.Stat(path)
 	if err != nil {
@@ -169,14 +170,18 @@ func Load(path string) (*Config, error) {
 	if err != nil {
 		return nil, fmt.Errorf("name this node: %w", err)
 	}
-	return Parse(files, System{
+	sys := System{
 		Getenv:   os.LookupEnv,
 		ReadFile: os.ReadFile,
 		Stat:     os.Stat,
 		Dir:      dir,
 		CPUs:     runtime.NumCPU(),
 		Hostname: host,
-	})
+	}
+	for _, f := range with {
+		f(&sys)
+	}
+	return Parse(files, sys)
 }
 
 // inDirectory lists the *.hcl files of a directory. Hidden ones are left out: .plumbline.hcl belongs to a repository, and Kubernetes
@@ -203,9 +208,13 @@ type System struct {
 	Getenv   func(name string) (value string, set bool) // nil: no variable is set
 	ReadFile func(path string) ([]byte, error)          // for file(); nil: there are no files
 	Stat     func(path string) (fs.FileInfo, error)     // for directories of policies; nil: there are none
-	Dir      string                                     // where relative names of configuration files start; "": they are left relative
-	CPUs     int                                        // default number of workers
-	Hostname string                                     // default name of the node
+	// AWSSecret and AWSParameter ask AWS for a secret of Secrets Manager and a parameter of the Parameter Store; nil: AWS cannot be asked. Their errors hold
+	// no secrets.
+	AWSSecret    func(id string) (string, error)
+	AWSParameter func(name string) (string, error)
+	Dir          string // where relative names of configuration files start; "": they are left relative
+	CPUs         int    // default number of workers
+	Hostname     string // default name of the node
 }
 
 // Parse reads the contents of configuration files, by name, as one configuration. Mistakes come back as Errors, all at once.

@@ -21,7 +21,7 @@ import (
 
 var update = flag.Bool("update", false, "rewrite the golden files")
 
-// archive is a test in one file: *.hcl are the configuration, "environ" the environment, "want" what comes of it, others are for file().
+// archive is a test in one file: *.hcl are the configuration, "environ" the environment, "aws" what AWS keeps ("secret NAME=VALUE", "parameter NAME=VALUE"), "want" what comes of it, others are for file().
 type archive struct {
 	path  string
 	txtar *txtar.Archive
@@ -49,7 +49,7 @@ func archives(t testing.TB, pattern string) []archive {
 
 func open(file string, ar *txtar.Archive) archive {
 	a := archive{path: file, txtar: ar, files: map[string][]byte{}}
-	environ, others := map[string]string{}, fstest.MapFS{}
+	environ, others, kept := map[string]string{}, fstest.MapFS{}, map[string]string{}
 	for _, f := range ar.Files {
 		switch {
 		case f.Name == "want":
@@ -58,6 +58,11 @@ func open(file string, ar *txtar.Archive) archive {
 			for _, line := range strings.Split(strings.TrimSpace(string(f.Data)), "\n") {
 				name, value, _ := strings.Cut(line, "=")
 				environ[name] = value
+			}
+		case f.Name == "aws":
+			for _, line := range strings.Split(strings.TrimSpace(string(f.Data)), "\n") {
+				name, value, _ := strings.Cut(line, "=")
+				kept[name] = value
 			}
 		case strings.HasSuffix(f.Name, ".hcl"):
 			a.files[f.Name] = f.Data
@@ -75,6 +80,19 @@ func open(file string, ar *txtar.Archive) archive {
 		},
 		ReadFile: func(name string) ([]byte, error) { return others.ReadFile(path(name)) },
 		Stat:     func(name string) (fs.FileInfo, error) { return others.Stat(path(name)) },
+	}
+	if len(kept) > 0 {
+		ask := func(what string) func(string) (string, error) {
+			return func(name string) (string, error) {
+				v, ok := kept[what+" "+name]
+				delete(kept, what+" "+name) // asked for once
+				if !ok {
+					return "", fmt.Errorf("there is no %s %q in eu-west-1; make it", what, name)
+				}
+				return v, nil
+			}
+		}
+		a.sys.AWSSecret, a.sys.AWSParameter = ask("secret"), ask("parameter")
 	}
 	return a
 }

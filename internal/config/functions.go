@@ -1,9 +1,11 @@
 package config
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"slices"
 	"sort"
 	"strings"
@@ -52,9 +54,12 @@ var pure = map[string]function.Function{
 	"values":       stdlib.ValuesFunc,
 }
 
+// impure are those that read something from outside.
+var impure = []string{"aws_secret", "aws_ssm", "env", "file"}
+
 // functions are those that expressions of a file can call.
 func (r *reader) functions(file string) map[string]function.Function {
-	all := map[string]function.Function{"env": r.env(), "file": r.file(file)}
+	all := map[string]function.Function{"env": r.env(), "file": r.file(file), "aws_secret": r.awsSecret(), "aws_ssm": r.awsParameter()}
 	for name, f := range pure {
 		all[name] = f
 	}
@@ -86,6 +91,93 @@ func (r *reader) env() function.Function {
 			return cty.NilVal, fmt.Errorf("the environment variable %s is not set; set it where Plumbline is started, or write env(%q, \"default\")", name, name)
 		},
 	})
+}
+
+// awsSecret reads a secret of AWS Secrets Manager: all of it, or, of one that is a JSON object, what stands under a key.
+func (r *reader) awsSecret() function.Function {
+	return function.New(&function.Spec{
+		Params:   []function.Parameter{{Name: "id", Type: cty.String, AllowMarked: true}},
+		VarParam: &function.Parameter{Name: "key", Type: cty.String, AllowMarked: true},
+		Type:     function.StaticReturnType(cty.String),
+		Impl: func(args []cty.Value, _ cty.Type) (cty.Value, error) {
+			if len(args) > 2 {
+				return cty.NilVal, errors.New(`aws_secret() takes the name or ARN of a secret, then at most one key; write aws_secret("plumbline/gitlab", "token")`)
+			}
+			for _, a := range args {
+				if a.IsMarked() {
+					return cty.NilVal, errors.New("aws_secret() needs the name of a secret as it is; it cannot come from a secret itself")
+				}
+			}
+			id := args[0].AsString()
+			whole, err := r.outside("aws_secret", id, r.sys.AWSSecret)
+			if err != nil || len(args) == 1 {
+				return r.confidant(whole), err
+			}
+			r.confidant(whole) // what else is in it is nobody's business either
+			key := args[1].AsString()
+			var members map[string]any
+			if json.Unmarshal([]byte(whole), &members) != nil {
+				return cty.NilVal, fmt.Errorf("the secret %q is not a JSON object, so there is nothing under the key %q in it; write aws_secret(%q)", id, key, id)
+			}
+			switch v := members[key].(type) {
+			case string:
+				return r.confidant(v), nil
+			case float64, bool:
+				return r.confidant(fmt.Sprint(v)), nil
+			case nil:
+				return cty.NilVal, fmt.Errorf("the secret %q has no key %q; it has %s", id, key, strings.Join(slices.Sorted(maps.Keys(members)), ", "))
+			}
+			return cty.NilVal, fmt.Errorf("the key %q of the secret %q is neither a text nor a number", key, id)
+		},
+	})
+}
+
+// awsParameter reads a parameter of the Parameter Store of AWS Systems Manager. It is a secret, of whichever type it is.
+func (r *reader) awsParameter() function.Function {
+	return function.New(&function.Spec{
+		Params: []function.Parameter{{Name: "name", Type: cty.String, AllowMarked: true}},
+		Type:   function.StaticReturnType(cty.String),
+		Impl: func(args []cty.Value, _ cty.Type) (cty.Value, error) {
+			if args[0].IsMarked() {
+				return cty.NilVal, errors.New("aws_ssm() needs the name of a parameter as it is; it cannot come from a secret itself")
+			}
+			v, err := r.outside("aws_ssm", args[0].AsString(), r.sys.AWSParameter)
+			return r.confidant(v), err
+		},
+	})
+}
+
+// confidant is a value that is masked wherever it turns up.
+func (r *reader) confidant(v string) cty.Value {
+	r.secret(v)
+	return cty.StringVal(v).Mark(sensitive{})
+}
+
+// outside asks a service for a value once, however often it is named.
+func (r *reader) outside(what, id string, ask func(string) (string, error)) (string, error) {
+	key := what + " " + id
+	if a, ok := r.asked[key]; ok {
+		return a.value, a.err
+	}
+	var a answer
+	switch {
+	case id == "":
+		a.err = fmt.Errorf("%s() needs a name; it is empty", what)
+	case ask == nil:
+		a.err = fmt.Errorf("%s() cannot ask AWS here", what)
+	default:
+		if a.value, a.err = ask(id); a.err == nil && a.value == "" {
+			a.err = fmt.Errorf("%s(%q) is empty", what, id)
+		}
+	}
+	r.asked[key] = a
+	return a.value, a.err
+}
+
+// answer is what a service has said.
+type answer struct {
+	value string
+	err   error
 }
 
 // file reads a file relative to the one that names it.
@@ -120,13 +212,11 @@ func (r *reader) known(e hclsyntax.Expression) bool {
 			return
 		}
 		name := call.Name
-		if _, is := pure[name]; is || name == "env" || name == "file" {
+		if _, is := pure[name]; is || slices.Contains(impure, name) {
 			return
 		}
 		ok = false
 		switch near := nearest(name, functionNames()); {
-		case slices.Contains(later["functions"], name):
-			r.problem(call.NameRange, "%s() is not supported by this version of Plumbline; env() and file() read values from outside", name)
 		case near != "":
 			r.problem(call.NameRange, "there is no function %s(); did you mean %s()?", name, near)
 		default:
@@ -150,7 +240,7 @@ func (r *reader) known(e hclsyntax.Expression) bool {
 }
 
 func functionNames() []string {
-	names := []string{"env", "file"}
+	names := slices.Clone(impure)
 	for n := range pure {
 		names = append(names, n)
 	}

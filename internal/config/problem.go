@@ -3,6 +3,7 @@ package config
 import (
 	"fmt"
 	"regexp"
+	"slices"
 	"sort"
 	"strings"
 	"unicode"
@@ -87,11 +88,12 @@ func (r *reader) errors() Errors {
 }
 
 var (
-	secretName   = regexp.MustCompile(`(?i)token|password|passwd|secret`)
-	secretAssign = regexp.MustCompile(`(?i)(?:token|password|passwd|secret)\w*"?\s*[=:]\s*`)
-	fromOutside  = regexp.MustCompile(`^(?:\w+\()*(?:env|file)\("[^"]*"\)*\s*(?:#.*)?$`)
+	secretName   = regexp.MustCompile(`(?i)token|password|passwd|secret|routing_key`)
+	secretAssign = regexp.MustCompile(`(?i)(?:token|password|passwd|secret|routing_key)\w*"?\s*[=:]\s*`)
+	fromOutside  = regexp.MustCompile(`^(?:\w+\()*(?:(?:env|file)\("[^"]*"|aws_(?:secret|ssm)\("[^"]*"(?:, *"[^"]*")?)\)*\s*(?:#.*)?$`)
 	userinfo     = regexp.MustCompile(`(://)[^\s"]*:[^\s"]*@|(")[^\s":/@]+:[^\s"/][^\s"]*@`)
 	keyMaterial  = regexp.MustCompile(`-----BEGIN.*`)
+	hookPath     = regexp.MustCompile(`(?i)(https?://[^\s"/]+/)(?:services|workflows|webhook\w*|hooks?)/[^\s"]+`)
 	queryAssign  = regexp.MustCompile(`([?&](?:ssl)?password=)[^&\s"]*`)
 )
 
@@ -123,6 +125,7 @@ func (r *reader) source(file string, line int) string {
 	s = userinfo.ReplaceAllString(s, "${1}${2}"+plumbline.Masked+"@")
 	s = keyMaterial.ReplaceAllString(s, plumbline.Masked)
 	s = queryAssign.ReplaceAllString(s, "${1}"+plumbline.Masked)
+	s = hookPath.ReplaceAllString(s, "${1}"+plumbline.Masked)
 	s = r.masked(s)
 	return strings.Map(func(c rune) rune {
 		if c != '\t' && !unicode.IsPrint(c) {
@@ -191,7 +194,7 @@ func (r *reader) evaluation(e hclsyntax.Expression, diags hcl.Diagnostics) {
 		if call, ok := hcl.DiagnosticExtra[hclsyntax.FunctionCallDiagExtra](d); ok && call.FunctionCallError() != nil {
 			name := call.CalledFunctionName()
 			switch {
-			case name == "env" || (name == "file" && !mentionsEnv(e)):
+			case slices.Contains(confidants, name) || (name == "file" && !mentionsEnv(e)):
 				r.problem(at, "%v", call.FunctionCallError())
 				continue
 			case !mentionsEnv(e):
@@ -200,17 +203,20 @@ func (r *reader) evaluation(e hclsyntax.Expression, diags hcl.Diagnostics) {
 			}
 		}
 		if mentionsEnv(e) {
-			r.problem(at, "%s (not said in more detail, since a value from env() takes part)", lowerFirst(d.Summary))
+			r.problem(at, "%s (not said in more detail, since a value from env() or a secret takes part)", lowerFirst(d.Summary))
 			continue
 		}
 		r.problem(at, "%s", sentence(d))
 	}
 }
 
+// confidants are functions whose values are secrets, and whose own errors hold none.
+var confidants = []string{"env", "aws_secret", "aws_ssm"}
+
 func mentionsEnv(e hclsyntax.Expression) bool {
 	found := false
 	visit(e, func(n hclsyntax.Node) {
-		if call, ok := n.(*hclsyntax.FunctionCallExpr); ok && call.Name == "env" {
+		if call, ok := n.(*hclsyntax.FunctionCallExpr); ok && slices.Contains(confidants, call.Name) {
 			found = true
 		}
 	})

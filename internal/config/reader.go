@@ -23,12 +23,14 @@ type reader struct {
 	broken      bool                        // a file could not be parsed, so what seems undeclared may be declared there
 	declared    map[string]hcl.Range        // `forge "corp"` and the like → where
 	secrets     map[string]bool
+	asked       map[string]answer // of services, by function and name
 	grants      grants
 	claimed     map[string]owner // names of people, folded
 	member      []string         // groups in which user blocks put people
 	open        text             // listen, where others than this machine can come
 	public      text             // public_url
 	signIn      hcl.Range        // the header of oidc
+	sinks       []string         // names of notify blocks
 	problems    []Problem
 }
 
@@ -41,6 +43,7 @@ func newReader(files map[string][]byte, sys System) *reader {
 		hidden:      map[string]int{},
 		declared:    map[string]hcl.Range{},
 		secrets:     map[string]bool{},
+		asked:       map[string]answer{},
 		claimed:     map[string]owner{},
 	}
 	names := make([]string, 0, len(files))
@@ -233,6 +236,12 @@ func (r *reader) read() *Config {
 				cfg.Forges = append(cfg.Forges, f)
 			}
 		}
+		for _, b := range top.each("notify", "KIND", "NAME") {
+			if n, ok := r.notify(b); ok {
+				cfg.Notify = append(cfg.Notify, n)
+				r.sinks = append(r.sinks, n.Name)
+			}
+		}
 		for _, b := range top.each("auth") {
 			if r.declare("auth", b.at, "merge the two") {
 				cfg.Access, cfg.OIDC = r.access(b)
@@ -241,10 +250,11 @@ func (r *reader) read() *Config {
 		repositories = append(repositories, top.each("repository", "NAME")...)
 		top.done()
 	}
-	// Forges and auth may stand in a later file.
+	// Forges, auth and notify blocks may stand in a later file.
 	for _, b := range repositories {
 		cfg.Repositories = append(cfg.Repositories, r.repository(b, cfg))
 	}
+	everywhere(cfg)
 	r.granted(cfg)
 	r.reached(cfg)
 	return cfg

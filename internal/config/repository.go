@@ -147,6 +147,7 @@ func (r *reader) environment(b *body, repository string, f Forge, access plumbli
 		Vars:       r.variables(b, "vars"),
 		Backend:    r.backend(b),
 		Env:        r.envVars(b),
+		Notify:     r.notifies(b),
 	}
 	if branch.ok {
 		if why := badBranch(branch.value); why != "" {

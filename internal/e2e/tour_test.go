@@ -78,6 +78,10 @@ func tour(t *testing.T, engine testenv.Engine) {
 		t.Fatalf("drift check: exit code %d\n%s", code, out)
 	}
 	say("plumbline drift list:\n%s", d.must("drift", "list"))
+	say("%s", d.must("drift", "ack", "1", "--note", "we are on it"))
+	if out := d.must("drift", "show", "1"); !strings.Contains(out, " · acknowledged\n") || !strings.Contains(out, "plumbline env deploy infra/production live/dns") {
+		t.Errorf("drift show:\n%s", out)
+	}
 
 	say("corrected by deploying what Git says")
 	deploy(t, d, "production", []string{"live/dns"}, nil)
@@ -86,6 +90,12 @@ func tour(t *testing.T, engine testenv.Engine) {
 	}
 	if out, code := d.cli("drift", "check", "infra/production", "live/dns"); code != 0 {
 		t.Fatalf("drift check after the correction: exit code %d\n%s", code, out)
+	}
+
+	report := d.must("drift", "report", "--since", "7d")
+	say("plumbline drift report:\n%s", report)
+	if !strings.Contains(report, "1 opened, 1 resolved") || !strings.Contains(report, "`deleted outside`: 0 open in 1 stack, 1 opened, 1 resolved") {
+		t.Error("it does not tell of what was corrected")
 	}
 
 	say("the way back: a proposal that reverts")

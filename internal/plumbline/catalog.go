@@ -89,8 +89,17 @@ func reverseDestroys(runs []Run) []Run {
 	return runs
 }
 
-// DriftChecks returns one run for each stack of an environment, or for those named. Those of a tick are spread, those that people wait for are not.
-func DriftChecks(e Environment, head, by string, tick time.Time, stacks []StackStatus, only []string, now time.Time) []Run {
+// Footing is what a drift check of a stack stands on.
+type Footing struct {
+	Commit string // whose files are planned
+	Spec   StackSpec
+	InSync bool   // the stack was applied at these very files, and well
+	Ahead  string // the branch's head, when it has commits for the stack that were not applied
+}
+
+// DriftChecks returns one run for each stack of an environment, or for those named. A stack of which there is no footing is checked at the head. Those of a
+// tick are spread, those that people wait for are not.
+func DriftChecks(e Environment, head, by string, tick time.Time, stacks []StackStatus, footing map[string]Footing, only []string, now time.Time) []Run {
 	var (
 		out  []Run
 		from time.Time
@@ -103,8 +112,13 @@ func DriftChecks(e Environment, head, by string, tick time.Time, stacks []StackS
 		if s.Removed || !wanted(only, s) {
 			continue
 		}
-		r := newRun(e, KindDrift, s.Spec, now)
-		r.Subject, r.Commit, r.Base, r.Tick = SubjectDrift(e.Name), head, s.Commit, tick
+		on, ok := footing[s.Stack.Name]
+		if !ok {
+			on = Footing{Commit: head, Spec: s.Spec}
+		}
+		r := newRun(e, KindDrift, on.Spec, now)
+		r.Subject, r.Commit, r.Base, r.Tick = SubjectDrift(e.Name), on.Commit, s.Commit, tick
+		r.InSync, r.Ahead = on.InSync, on.Ahead
 		r.By = by
 		switch {
 		case !tick.IsZero():

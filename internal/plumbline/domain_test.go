@@ -229,6 +229,13 @@ func TestExplain(t *testing.T) {
 			fmt.Fprintf(&b, "%s, %s (%s):\n  %s\n", kind, s, r.Label(), Explain(r, siblings, now))
 		}
 	}
+	for _, s := range []State{StatePlanned, StateDrifted} { // of a check that did not compare with the head, or could not plan
+		for _, c := range []Run{{Ahead: "8f31c2d8f31c2d", Unapplied: true}, {Partial: "terraform plan of live/net failed: no."}} {
+			r := inState(s, KindDrift, ApplyApproval)
+			r.Because, r.Commit, r.DriftOpen, r.Ahead, r.Unapplied, r.Partial = "the schedule of production", "5d0c1aa5d0c1aa", 1, c.Ahead, c.Unapplied, c.Partial
+			fmt.Fprintf(&b, "%s, %s (%s):\n  %s\n", r.Kind, s, r.Label(), Explain(r, nil, now))
+		}
+	}
 	golden(t, "testdata/explain.golden", b.String())
 }
 

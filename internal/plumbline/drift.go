@@ -50,6 +50,9 @@ type Difference struct {
 	Known      map[string]string `json:",omitempty"` // what tells the object to its cloud, such as id and arn; nothing sensitive
 }
 
+// Counts reports whether it means that reality has drifted, before rules are asked: Git's own wishes are no drift, nor is what means the same.
+func (d Difference) Counts() bool { return d.Kind != DriftPending && d.Noise == "" }
+
 // Key tells the object among those of its stack.
 func (d Difference) Key() string {
 	if d.Deposed == "" {
@@ -245,6 +248,15 @@ type DriftLook struct {
 	Applied   time.Time // when the stack was applied last; zero: never, or nobody knows
 	AppliedBy RunID
 	Causes    map[string]Cause // by provider, for what came with another version of it
+
+	// What was not found is not there any more, unless the check could not tell.
+	Undecided bool // it could not tell what was written to the state from elsewhere, nor what is asked for anew, from what was never applied
+	Partial   bool // it could not tell anything: the configuration cannot be planned
+}
+
+// cannotTell reports whether an item that was not found may still be there.
+func (l DriftLook) cannotTell(it DriftItem) bool {
+	return l.Partial || l.Undecided && (it.Difference.Origin == FromState || it.Difference.Kind == DriftSelf)
 }
 
 // DriftWrite is an item as it is to be written, with what happened to it.
@@ -313,7 +325,7 @@ func ReconcileDrift(items []DriftItem, look DriftLook) (write []DriftWrite, news
 	}
 	var gone []DriftItem
 	for key, it := range open {
-		if !found[key] {
+		if !found[key] && !look.cannotTell(it) {
 			gone = append(gone, it)
 		}
 	}

@@ -74,6 +74,10 @@ func Explain(r Run, siblings []Run, now time.Time) string {
 			say("It ends here; what it would do (%s) is planned again after the merge.", r.Plan.Summary)
 		case r.Kind == KindDrift && r.Plan.NoState:
 			say("The stack was never applied here; `plumbline env deploy %s %s` would.", r.Stack.Environment, r.Stack.Name)
+		case r.Kind == KindDrift && r.Partial != "":
+			say("The configuration cannot be planned; only what is known to have been made was compared with reality. %s", r.Partial)
+		case r.Kind == KindDrift && r.Ahead != "":
+			say("%s asks for changes that were never applied. Compared with %s, which was, nothing was changed outside Git.", Short(r.Ahead), Short(r.Commit))
 		case r.Kind == KindDrift:
 			say("Git asks for changes that were never applied (%s); nothing was changed outside Git.", r.Plan.Summary)
 		default:
@@ -85,8 +89,14 @@ func Explain(r Run, siblings []Run, now time.Time) string {
 			what = "1 resource was"
 		}
 		say("%s changed outside Git; `plumbline drift list` names what.", what)
-		if r.Unapplied {
+		switch {
+		case r.Ahead != "":
+			say("That is compared with %s, which was applied last; %s asks for changes that were never applied.", Short(r.Commit), Short(r.Ahead))
+		case r.Unapplied:
 			say("Besides, Git asks for changes that were never applied.")
+		}
+		if r.Partial != "" {
+			say("The configuration cannot be planned, so that there may be more. %s", r.Partial)
 		}
 	case StateFailed, StateInterrupted:
 		if r.Failure != nil {

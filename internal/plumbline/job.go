@@ -38,6 +38,10 @@ type Job struct {
 	// NoState of the last plan of this stack: false means a state was known, so that one that is suddenly empty is refused
 	// rather than planned as "create everything".
 	HadState bool
+	// InSync: drift checks only. The stack was last applied at these very files, and well: whatever a plan wants to do that does not look at
+	// reality was not asked for by Git. Never guessed: false means that Git may have asked for it.
+	InSync bool
+	Given  string // InSync: what it was applied with beside its files, as in PlanInfo; a plan with other variables asks for something new
 
 	Mask        []string `json:"-"`          // secrets besides those in Vars, Backend and Env, to be masked in the log
 	Credentials string   `json:",omitempty"` // as whom it works in its cloud, for the audit log
@@ -50,8 +54,11 @@ type Outcome struct {
 	MasksFile   string          // path of the list of values that the plan marks as sensitive, for the apply; as secret as the plan; "": there are none
 	Checks      []CheckResult   // of Job.Checks, in their order, also where the plan failed
 	Findings    []PolicyFinding // what the policies say of the plan; one that could not be asked is a Failure
-	Differences []Difference
-	Unapplied   bool // drift: Git asks for changes that were never applied
+	Differences []Difference    // drift: those that count, and those that are noise; none that is pending
+	Pending     int             // drift: how many changes Git asks for that were never applied
+	Unapplied   bool            // drift: Git asks for changes that were never applied
+	Undecided   bool            // drift: with other variables than it was applied with, a stack is not in sync
+	Partial     string          // drift: why reality was compared with the state alone; "": it was not
 	Applied     bool
 	Stale       bool // Terraform refused the saved plan because the state has moved since
 	Interrupted bool // it was asked to stop, and did

@@ -18,6 +18,10 @@ const (
 	MayCancel     Permission = "cancel"
 	MayDeploy     Permission = "deploy"
 	MayDriftCheck Permission = "drift-check"
+
+	MayAcknowledgeDrift Permission = "acknowledge-drift"
+	MayIgnoreDrift      Permission = "ignore-drift" // set a rule that hides drift, and lift one
+
 	MayUnlock     Permission = "unlock"
 	MayDebug      Permission = "debug"
 	MayBreakGlass Permission = "break-glass" // apply a plan that nobody has agreed to, or outside the times for it
@@ -41,18 +45,18 @@ const (
 // permits is what each role may do. Who may do anything may look.
 var permits = map[RoleName][]Permission{
 	RoleViewer:   {MayView},
-	RoleOperator: {MayView, MayPlan, MayRetry, MayCancel, MayDriftCheck, MayPropose, MayFreeze},
+	RoleOperator: {MayView, MayPlan, MayRetry, MayCancel, MayDriftCheck, MayAcknowledgeDrift, MayIgnoreDrift, MayPropose, MayFreeze},
 	RoleApprover: {MayView, MayPlan, MayApprove, MayReject},
 	RoleAdmin: {
-		MayView, MayPlan, MayApprove, MayReject, MayRetry, MayCancel, MayDeploy, MayDriftCheck, MayUnlock, MayDebug,
+		MayView, MayPlan, MayApprove, MayReject, MayRetry, MayCancel, MayDeploy, MayDriftCheck, MayAcknowledgeDrift, MayIgnoreDrift, MayUnlock, MayDebug,
 		MayBreakGlass, MayFreeze, MayPropose, MayAudit, MayTokens,
 	},
 }
 
 // Permissions lists them all, in the order in which they are declared.
 var Permissions = []Permission{
-	MayView, MayPlan, MayApprove, MayReject, MayRetry, MayCancel, MayDeploy, MayDriftCheck, MayUnlock, MayDebug, MayBreakGlass, MayFreeze,
-	MayPropose, MayAudit, MayTokens,
+	MayView, MayPlan, MayApprove, MayReject, MayRetry, MayCancel, MayDeploy, MayDriftCheck, MayAcknowledgeDrift, MayIgnoreDrift, MayUnlock, MayDebug,
+	MayBreakGlass, MayFreeze, MayPropose, MayAudit, MayTokens,
 }
 
 // Role says who has it, and where.

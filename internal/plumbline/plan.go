@@ -202,7 +202,8 @@ func (s Summary) String() string {
 // PlanInfo is what a run keeps of its plan; the Plan itself lies sealed among the artifacts.
 type PlanInfo struct {
 	Digest    string
-	Config    string `json:",omitempty"` // as in Plan
+	Config    string `json:",omitempty"` // as in Plan, and of the files
+	Given     string `json:",omitempty"` // as Plan's Config: what the files do not say, variables and the engine's version
 	Engine    string
 	Version   string
 	Providers map[string]string `json:",omitempty"` // as in Plan
@@ -235,7 +236,10 @@ const namedLimit = 50
 
 // Info is what a run keeps of the plan.
 func (p Plan) Info() PlanInfo {
-	info := PlanInfo{Digest: p.Digest, Config: p.Config, Engine: p.Engine, Version: p.Version, Providers: p.Providers, Summary: p.Summary, Changes: p.HasChanges(), NoState: p.NoState}
+	info := PlanInfo{
+		Digest: p.Digest, Config: p.Config, Given: p.Config, Engine: p.Engine, Version: p.Version, Providers: p.Providers,
+		Summary: p.Summary, Changes: p.HasChanges(), NoState: p.NoState,
+	}
 	for _, c := range p.Changes {
 		if c.Action.Destroys() && len(info.Destroy) < namedLimit {
 			why := c.Reason

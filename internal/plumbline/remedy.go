@@ -321,7 +321,7 @@ func RemedyFor(e Environment, a Ailing, now time.Time) Cure {
 		c.Why = "the stack is not in the branch any more"
 	case other:
 		c.Why = "a deployment of the stack is under way"
-	case a.Check.Unapplied:
+	case a.Check.Unapplied || a.Check.Ahead != "":
 		c.Why = "Git asks for changes that were never applied; what deploys them settles both"
 	case mending != nil && slices.Equal(mending.Mending.Prints, prints(c.Items)):
 		c.Stay = true

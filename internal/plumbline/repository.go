@@ -98,6 +98,7 @@ type Environment struct {
 	Policies   []string    // absolute directories of policies
 	PolicySum  string      // hash of what is in them, when the daemon started
 	Drift      DriftPolicy
+	Notify     []string `json:",omitempty"` // names of sinks that are told of it
 	Vars       []Variable
 	Backend    []Variable // -backend-config; "{stack}" in a string stands for the stack's name
 	Env        []EnvVar

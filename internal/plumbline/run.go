@@ -117,6 +117,9 @@ type Run struct {
 	Wish       Wish
 	WishBy     string
 	HadState   bool     // the stack is known to have had a state
+	InSync     bool     `json:",omitempty"` // drift: the stack was applied at these very files, and well
+	Given      string   `json:",omitempty"` // drift, InSync: what it was applied with beside its files, as in PlanInfo
+	Ahead      string   `json:",omitempty"` // drift: the branch's head, when it has commits for the stack that were not applied; Commit is then what was
 	Mending    *Mending `json:",omitempty"` // it puts right what was changed outside Git
 
 	Plan        *PlanInfo
@@ -131,6 +134,8 @@ type Run struct {
 	Findings    []PolicyFinding `json:",omitempty"` // what policies say of the plan
 	Checks      []CheckResult   `json:",omitempty"` // what was checked beside the plan
 	Unapplied   bool            // drift: Git asks for changes that were never applied
+	Pending     int             `json:",omitempty"` // drift: how many, where they were planned
+	Partial     string          `json:",omitempty"` // drift: why reality was compared with the state alone
 	DriftOpen   int             // drift: differences found
 	DriftNews   bool            // drift: opened or resolved any
 	Failure     *Failure
@@ -260,7 +265,9 @@ func (r *Run) settle(o Outcome, info *PlanInfo, now time.Time) error {
 		return fmt.Errorf("%w: run %s has ended its plan without one", ErrInvalid, r.ID)
 	}
 	r.Plan, r.Planned, r.PlanVersion = info, now, r.Version+1
-	r.Unapplied, r.DriftOpen, r.Checks, r.Findings = o.Unapplied, counted(o.Differences), o.Checks, o.Findings
+	r.InSync = r.InSync && !o.Undecided
+	r.Unapplied, r.Pending, r.Partial = o.Unapplied || r.Ahead != "", o.Pending, o.Partial
+	r.DriftOpen, r.Checks, r.Findings = counted(o.Differences), o.Checks, o.Findings
 	switch r.Kind {
 	case KindProposal:
 		if info.Changes {
@@ -272,7 +279,7 @@ func (r *Run) settle(o Outcome, info *PlanInfo, now time.Time) error {
 		switch {
 		case r.DriftOpen > 0:
 			r.to(StateDrifted, now)
-		case info.Changes:
+		case r.Unapplied, info.Changes && !r.InSync:
 			r.to(StatePlanned, now)
 		default:
 			r.to(StateClean, now)
@@ -300,7 +307,7 @@ func (r *Run) settle(o Outcome, info *PlanInfo, now time.Time) error {
 func counted(found []Difference) int {
 	n := 0
 	for _, d := range found {
-		if d.Kind != DriftPending && d.Noise == "" {
+		if d.Counts() {
 			n++
 		}
 	}
@@ -308,7 +315,7 @@ func counted(found []Difference) int {
 }
 
 // Weigh is told how many of the differences that a drift check found count, once rules were asked and noise was told from drift. A check that found nothing
-// but those is clean.
+// but those is clean, unless it could see a part only.
 func (r *Run) Weigh(counting int, now time.Time) {
 	if r.Kind != KindDrift || r.State != StateDrifted && r.State != StateClean && r.State != StatePlanned {
 		return
@@ -318,11 +325,28 @@ func (r *Run) Weigh(counting int, now time.Time) {
 	case counting > 0:
 		r.to(StateDrifted, now)
 	case r.State != StateDrifted:
-	case r.Unapplied:
+	case r.Unapplied, r.Partial != "":
 		r.to(StatePlanned, now)
 	default:
 		r.to(StateClean, now)
 	}
+}
+
+// Follow brings a drift check that waits to what its stack has come to since it was queued: what was applied meanwhile must not be looked at
+// in the light of what was applied before.
+func (r *Run) Follow(st StackStatus) {
+	if r.Kind != KindDrift || !r.InSync {
+		return
+	}
+	r.Given = st.Given
+	if st.InSyncAt(r.Base) {
+		return
+	}
+	if r.Ahead != "" {
+		r.Commit, r.Spec, r.Ahead = r.Ahead, st.Spec, ""
+	}
+	r.Base = st.Commit
+	r.InSync = st.InSyncAt(r.Commit)
 }
 
 // Reject is a person's no.

@@ -199,6 +199,7 @@ type StackStatus struct {
 	Stack        StackRef
 	Spec         StackSpec
 	Commit       string // the stack is in sync with this commit, as far as was last seen; changes are counted from here
+	Given        string `json:",omitempty"` // what Commit was confirmed with beside its files, as in PlanInfo
 	Checked      bool   // a run has confirmed Commit; false: it is only where counting starts
 	NeverApplied bool   // the last look found no state
 	Removed      bool   // not in the branch's head any more
@@ -210,6 +211,11 @@ type StackStatus struct {
 	Applied      time.Time         `json:",omitzero"` // when it was applied last
 	AppliedBy    RunID             `json:",omitempty"`
 	Providers    map[string]string `json:",omitempty"` // versions with which Commit was confirmed
+}
+
+// InSyncAt reports whether the stack is known to be as a commit asks for, apart from what was done outside.
+func (s StackStatus) InSyncAt(commit string) bool {
+	return commit != "" && s.Commit == commit && s.Checked && !s.NeverApplied && !s.Unsettled
 }
 
 // After is the status once a run has come to a state that says something about the stack.
@@ -229,6 +235,9 @@ func (s StackStatus) After(r Run) StackStatus {
 			s.Applied, s.AppliedBy = r.Finished, r.ID
 		}
 		s.Commit, s.Checked, s.NeverApplied, s.Unsettled = r.Commit, true, false, false
+		if s.Given = ""; r.Plan != nil {
+			s.Given = r.Plan.Given
+		}
 		if r.Plan != nil && r.Plan.Providers != nil {
 			s.Providers = r.Plan.Providers
 		}

@@ -161,39 +161,8 @@ func isTicket(w string) bool {
 	return ok && number != "" && unicode.IsDigit(rune(number[0])) && strings.ToUpper(key) == key && strings.ToLower(key) != key
 }
 
-// span is a code span of one line. A bar ends a cell of a table, in a code span too, so that bars stand between spans.
-func span(s string) string {
-	parts := strings.Split(s, "|")
-	for i, p := range parts {
-		if p != "" {
-			parts[i] = ticked(p)
-		}
-	}
-	return strings.Join(parts, "&#124;")
-}
-
-// ticked is a code span with bars, for where no table is.
-func ticked(s string) string {
-	ticks := strings.Repeat("`", longestRun(s, '`')+1)
-	// One space at each end belongs to the span's marks, unless there is nothing else.
-	if strings.Trim(s, " ") != "" && (strings.ContainsAny(s[:1], " `") || strings.ContainsAny(s[len(s)-1:], " `")) {
-		s = " " + s + " "
-	}
-	return ticks + s + ticks
-}
-
-func longestRun(s string, c rune) int {
-	best, n := 0, 0
-	for _, r := range s {
-		if r == c {
-			n++
-			best = max(best, n)
-		} else {
-			n = 0
-		}
-	}
-	return best
-}
+// span is a code span of one line, in a table as well.
+func span(s string) string { return diff.Code(s) }
 
 // bar begins each line of a block that is not a diff, as in Terraform's own messages.
 const bar = "│ "

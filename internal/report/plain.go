@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/url"
 
+	"github.com/plumbline/plumbline/internal/diff"
 	"github.com/plumbline/plumbline/internal/plumbline"
 )
 
@@ -13,10 +14,10 @@ import (
 // no elements, no entities, no tables, and a blank line before each list, without which Python-Markdown sees none.
 
 // plainText is a string in running Markdown without entities.
-func plainText(s string) string { return words(brief(fold(s)), asIs, ticked) }
+func plainText(s string) string { return words(brief(fold(s)), asIs, diff.Ticked) }
 
 // plainCode is a code span without entities.
-func plainCode(s string) string { return codeWith(ticked, s) }
+func plainCode(s string) string { return codeWith(diff.Ticked, s) }
 
 // What cannot be folded has to be scrolled past. So a plain note tells of each change only as long as it has no more than unfoldedChanges
 // bytes, some four screens, and what only says more of it (the attributes of what is new or gone, the end of long changes) only while

@@ -50,6 +50,8 @@ type Ledger interface {
 	Tell(ctx context.Context, repo, key, hash string) error
 	Unanswered(ctx context.Context, repo string) ([]plumbline.Command, error)
 	Answered(ctx context.Context, id int64) error
+	// Announce writes what sinks outside the forge are to be told, what is known left out, and returns how much of it is new.
+	Announce(ctx context.Context, notices []plumbline.Notice, now time.Time) (int, error)
 }
 
 // Plans reads plans. One that is not kept any more is plumbline.ErrNotFound.
@@ -65,9 +67,12 @@ type Config struct {
 	Forge      Forge
 	Ledger     Ledger
 	Plans      Plans
-	PublicURL  string           // for links; "": none
-	Patience   time.Duration    // how long what is still under way is kept from people; default 1.5 s
-	Now        func() time.Time // default time.Now
+	PublicURL  string                   // for links; "": none
+	Sinks      []plumbline.Sink         // outside the forge
+	Mask       func(text string) string // masks secrets in what sinks are told; nil: only what was masked before
+	Announced  func()                   // is called when sinks are to be told something; may be nil
+	Patience   time.Duration            // how long what is still under way is kept from people; default 1.5 s
+	Now        func() time.Time         // default time.Now
 }
 
 // Reporter tells of one repository's runs. It is level-triggered: it tells what is the case now, so that a crash, a forge that was away
@@ -116,6 +121,9 @@ func (r *Reporter) news(ctx context.Context) (told int, again time.Duration, err
 	repo := r.c.Repository.Name
 	runs, err := r.c.Ledger.Unreported(ctx, repo, batch)
 	if err != nil {
+		return 0, 0, err
+	}
+	if err := r.announce(ctx, runs); err != nil {
 		return 0, 0, err
 	}
 	changed, err := r.c.Ledger.UnreportedMRs(ctx, repo)

@@ -27,6 +27,7 @@ type rig struct {
 	now   time.Time
 	repo  plumbline.Repository
 	plans fakePlans
+	sinks []plumbline.Sink // outside the forge
 	r     *Reporter
 }
 
@@ -103,7 +104,8 @@ func (r *rig) restart(wrap func(Ledger) Ledger) {
 	if wrap != nil {
 		l = wrap(l)
 	}
-	r.r = New(Config{Repository: r.repo, Forge: r.forge.Client(), Ledger: l, Plans: r.plans, PublicURL: "https://p.example.com", Now: func() time.Time { return r.now }})
+	r.r = New(Config{Repository: r.repo, Forge: r.forge.Client(), Ledger: l, Plans: r.plans, PublicURL: "https://p.example.com", Now: func() time.Time { return r.now },
+		Sinks: r.sinks, Mask: func(text string) string { return strings.ReplaceAll(text, "hunter2", plumbline.Masked) }})
 }
 
 func (r *rig) observe(o plumbline.Observation) []plumbline.RunID {

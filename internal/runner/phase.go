@@ -110,6 +110,9 @@ func (c *child) makePlan(ctx context.Context) (plumbline.Outcome, error) {
 	}
 	defer c.remove(varsFile)
 	full, findings, err := c.planOnce(ctx, dir, o, set)
+	if err != nil && c.Job.Kind == plumbline.KindDrift {
+		return c.outsideAlone(ctx, dir, o, err)
+	}
 	if err != nil {
 		return plumbline.Outcome{}, err
 	}
@@ -127,16 +130,9 @@ func (c *child) makePlan(ctx context.Context) (plumbline.Outcome, error) {
 		out.MasksFile = c.path(masksFile)
 	}
 	if c.Job.Kind == plumbline.KindDrift && full.HasChanges() {
-		// Only a plan that does not look at reality tells what Git asks for apart from what has changed outside.
-		o.Out, o.NoRefresh = c.path(storedFile), true
-		defer c.remove(storedFile)
-		c.j.note("")
-		stored, _, err := c.planOnce(ctx, dir, o, nil)
-		if err != nil {
+		if err := c.classify(ctx, dir, o, &out); err != nil {
 			return plumbline.Outcome{}, err
 		}
-		out.Differences, out.Unapplied = tfplan.Classify(full, stored)
-		tfplan.MaskDifferences(out.Differences, c.j.masker().String)
 	}
 	tfplan.Mask(&full, c.j.masker().String)
 	maskFindings(out.Findings, c.j.masker().String)
@@ -149,7 +145,14 @@ func (c *child) makePlan(ctx context.Context) (plumbline.Outcome, error) {
 
 // planOnce makes one plan and reads it back, not masked yet, with what policies say of it.
 func (c *child) planOnce(ctx context.Context, dir *terraform.Dir, o terraform.PlanOptions, set policies) (plumbline.Plan, []plumbline.PolicyFinding, error) {
-	c.say("plan", o.NoRefresh)
+	switch {
+	case o.NoRefresh:
+		c.say("plan -refresh=false")
+	case o.RefreshOnly:
+		c.say("plan -refresh-only")
+	default:
+		c.say("plan")
+	}
 	if _, err := dir.Plan(ctx, o); err != nil {
 		return plumbline.Plan{}, nil, c.failed(ctx, plumbline.FailPlan, "plan", err)
 	}
@@ -223,7 +226,7 @@ func (c *child) applyPlan(ctx context.Context) (plumbline.Outcome, error) {
 	if err := os.Remove(errored); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return plumbline.Outcome{}, err
 	}
-	c.say("apply", false)
+	c.say("apply")
 	err = dir.Apply(ctx, c.path(planFile), applyLock)
 	said := c.j.said()
 	out := plumbline.Outcome{Created: said.created}
@@ -338,7 +341,7 @@ func (c *child) init(ctx context.Context, dir *terraform.Dir) error {
 		}
 		defer c.remove(backendFile)
 	}
-	c.say("init", false)
+	c.say("init")
 	if err := dir.Init(ctx, o); err != nil {
 		return c.failed(ctx, plumbline.FailInit, "init", err)
 	}
@@ -396,13 +399,9 @@ func settings(vars []wireVar, tokens map[string]string) ([]byte, error) {
 }
 
 // say begins a command in the log.
-func (c *child) say(command string, stored bool) {
+func (c *child) say(command string) {
 	c.j.listen()
-	if stored {
-		c.j.note("$ %s %s -refresh=false", c.Binary.Name, command)
-	} else {
-		c.j.note("$ %s %s", c.Binary.Name, command)
-	}
+	c.j.note("$ %s %s", c.Binary.Name, command)
 }
 
 func (c *child) remove(name string) {

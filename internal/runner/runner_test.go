@@ -322,13 +322,13 @@ resource "local_file" "motd" {
 }
 ` + extra}
 		}
-		backend := s.backend()
+		backend, given := s.backend(), ""
 		check := func(files map[string]string) (plumbline.Outcome, string) {
 			t.Helper()
 			j := s.job(files)
-			j.Kind, j.Backend, j.HadState = plumbline.KindDrift, backend, true
+			j.Kind, j.Backend, j.HadState, j.InSync, j.Given = plumbline.KindDrift, backend, true, given != "", given
 			out, log := s.do(j)
-			if out.Plan == nil {
+			if out.Plan == nil && out.Failure == nil {
 				t.Fatalf("drift: %s\n%s", describe(out), log)
 			}
 			if _, err := os.Stat(filepath.Join(s.host.Dir(j.Run), storedFile)); !errors.Is(err, fs.ErrNotExist) {
@@ -352,8 +352,49 @@ resource "local_file" "motd" {
 		if out, log := check(config("hello", "")); len(out.Differences) != 1 || out.Differences[0].Address != "local_file.motd" || out.Unapplied || !strings.Contains(log, "-refresh=false") {
 			t.Errorf("drifted: %s\n%s", describe(out), log)
 		}
-		if out, _ := check(config("hello", `resource "terraform_data" "new" {}`)); len(out.Differences) != 1 || !out.Unapplied {
+		if out, _ := check(config("hello", `resource "terraform_data" "new" {}`)); len(out.Differences) != 1 || !out.Unapplied || out.Pending != 1 {
 			t.Errorf("drifted, unapplied: %s", describe(out))
+		}
+
+		// What cannot be planned does not hide it. Nothing is said of what the configuration may ignore, and where nothing is found the check has failed.
+		unplannable := func(lifecycle string) map[string]string {
+			files := config("hello", "")
+			files["main.tf"] = strings.Replace(files["main.tf"], `content  = "hello"`, `content  = "hello"
+  lifecycle {
+    precondition {
+      condition     = terraform.workspace == "never"
+      error_message = "not today"
+    }`+"\n"+lifecycle+"\n  }", 1)
+			return files
+		}
+		if out, log := check(unplannable("")); len(out.Differences) != 1 || out.Differences[0].Kind != plumbline.DriftDeleted || !strings.Contains(out.Partial, "failed") || !strings.Contains(log, "-refresh-only") {
+			t.Errorf("drifted, unplannable: %s\n%s", describe(out), log)
+		}
+		if err := os.WriteFile(filepath.Join(real, "motd"), []byte("hello"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if out, log := check(unplannable("")); out.Failure == nil || out.Failure.Kind != plumbline.FailPlan || !strings.Contains(log, "-refresh-only") {
+			t.Errorf("unplannable: %s\n%s", describe(out), log)
+		}
+
+		// In sync, what the state lacks was taken out of it, and a time that goes on is nobody's doing.
+		synced := func(extra string) plumbline.Outcome {
+			t.Helper()
+			given = ""
+			out, _ := check(config("hello", extra))
+			given = out.Plan.Config
+			out, _ = check(config("hello", extra))
+			return out
+		}
+		if out := synced(`resource "terraform_data" "new" {}`); len(out.Differences) != 1 || out.Differences[0].Kind != plumbline.DriftForgotten || out.Unapplied || out.Undecided {
+			t.Errorf("forgotten: %s", describe(out))
+		}
+		if out := synced("output \"now\" {\n  value = timestamp()\n}\n"); len(out.Differences) != 0 || out.Unapplied || out.Undecided {
+			t.Errorf("an output: %s", describe(out))
+		}
+		given = "with other variables"
+		if out, _ := check(config("hello", `resource "terraform_data" "new" {}`)); len(out.Differences) != 0 || !out.Unapplied || !out.Undecided {
+			t.Errorf("other variables: %s", describe(out))
 		}
 	})
 }

@@ -56,7 +56,6 @@ func (s *Store) Claim(ctx context.Context, worker string, now time.Time, lease t
 		passed []any // IDs of runs that cannot be claimed
 		bad    error
 	)
-	start := func(r *plumbline.Run, now time.Time) error { return r.Start(worker, now, lease) }
 	for range 1000 {
 		var (
 			id     int64
@@ -88,7 +87,18 @@ func (s *Store) Claim(ctx context.Context, worker string, now time.Time, lease t
 				if err != nil {
 					return err
 				}
-				out, err = t.change(ctx, r, now, start, nil)
+				var stack *plumbline.StackStatus
+				if r.Kind == plumbline.KindDrift {
+					if stack, err = t.stackStatus(ctx, r.Stack); err != nil {
+						return err
+					}
+				}
+				out, err = t.change(ctx, r, now, func(r *plumbline.Run, now time.Time) error {
+					if stack != nil {
+						r.Follow(*stack)
+					}
+					return r.Start(worker, now, lease)
+				}, nil)
 				if putOff = errors.Is(err, errSpent); putOff {
 					// Nothing was written: somebody is asked instead.
 					_, err = t.change(ctx, r, now, func(r *plumbline.Run, now time.Time) error {

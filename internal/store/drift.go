@@ -20,15 +20,17 @@ func (t *tx) reconcile(ctx context.Context, r *plumbline.Run, look plumbline.Dri
 		return 0, err
 	}
 	look.Rules = slices.Concat(look.Rules, set)
-	st, err := scanDoc[plumbline.StackStatus]("stack")(t.QueryRowContext(ctx, `SELECT name, doc FROM stack WHERE repository = $1 AND environment = $2 AND name = $3`,
-		r.Stack.Repository, r.Stack.Environment, r.Stack.Name))
-	if err != nil && !errors.Is(err, sql.ErrNoRows) {
+	st, err := t.stackStatus(ctx, r.Stack)
+	if err != nil {
 		return 0, err
 	}
-	look.Applied, look.AppliedBy = st.Applied, st.AppliedBy
-	if r.Plan != nil {
+	if st != nil {
+		look.Applied, look.AppliedBy = st.Applied, st.AppliedBy
+	}
+	if st != nil && r.Plan != nil {
 		look.Causes = plumbline.ProviderCauses(st.Providers, r.Plan.Providers)
 	}
+	look.Undecided, look.Partial = !r.InSync, r.Partial != ""
 	known, err := collect(ctx, t, scanDrift, `
 		SELECT id, doc FROM drift
 		WHERE repository = $1 AND environment = $2 AND stack = $3 AND resolved IS NULL ORDER BY id`+t.dialect.forUpdate,
@@ -54,8 +56,15 @@ func (t *tx) reconcile(ctx context.Context, r *plumbline.Run, look plumbline.Dri
 	}
 	writes, news := plumbline.ReconcileDrift(known, look)
 	r.DriftNews = news
+	written := map[int64]bool{}
 	for _, w := range writes {
+		written[w.Item.ID] = true
 		if w.Item.Counts(now) {
+			counting++
+		}
+	}
+	for _, it := range known { // those of which this check could not tell
+		if it.Open() && !written[it.ID] && it.Counts(now) {
 			counting++
 		}
 	}

@@ -168,3 +168,43 @@ func TestAnApplyResolvesOrHasNoEffect(t *testing.T) {
 		}
 	})
 }
+
+// TestClaimFollows: a check that waited while its stack was applied is begun in the light of what is applied now, and one that could not tell leaves items
+// alone, which still count.
+func TestClaimFollows(t *testing.T) {
+	each(t, func(t *testing.T, dsn string) {
+		ctx := t.Context()
+		s := open(t, dsn)
+		enqueue(t, s, queued(plumbline.KindDeploy, "net", "c1"))
+		apply := func() {
+			t.Helper()
+			planned(t, s, t0)
+			r := must[[]plumbline.Run](t)(s.Runs(ctx, plumbline.RunFilter{Kinds: []plumbline.Kind{plumbline.KindDeploy}, Limit: 1}))[0]
+			must[plumbline.Run](t)(s.Update(ctx, r.ID, t0, approve("ops-b")))
+			r = must[plumbline.Run](t)(s.Claim(ctx, "worker-1", t0, lease))
+			must[plumbline.Run](t)(s.Update(ctx, r.ID, t0, finish(r.Claim, plumbline.Outcome{Applied: true}, nil)))
+		}
+		apply()
+		check := queued(plumbline.KindDrift, "net", "c1")
+		check.InSync, check.Base, check.Ahead = true, "c1", "c2"
+		enqueue(t, s, check)
+		enqueue(t, s, queued(plumbline.KindDeploy, "net", "c2"))
+		apply() // deployments go first
+		r := must[plumbline.Run](t)(s.Claim(ctx, "worker-1", t0, lease))
+		if r.Kind != plumbline.KindDrift || r.Commit != "c2" || r.Base != "c2" || !r.InSync || r.Ahead != "" {
+			t.Fatalf("%s at %s from %s, in sync %t, ahead %q", r.Kind, r.Commit, r.Base, r.InSync, r.Ahead)
+		}
+		stray := []plumbline.Difference{{Address: "aws_route.stray", Kind: plumbline.DriftAppeared, Origin: plumbline.FromState}}
+		r = must[plumbline.Run](t)(s.FinishDrift(ctx, r.ID, t0, finish(r.Claim, plumbline.Outcome{Differences: stray}, &plumbline.PlanInfo{Changes: true}), plumbline.DriftLook{Found: stray}))
+		if r.State != plumbline.StateDrifted || r.DriftOpen != 1 {
+			t.Fatalf("%s, %d open", r.State, r.DriftOpen)
+		}
+
+		enqueue(t, s, queued(plumbline.KindDrift, "net", "c2")) // not known to be in sync
+		r = must[plumbline.Run](t)(s.Claim(ctx, "worker-1", t0, lease))
+		r = must[plumbline.Run](t)(s.FinishDrift(ctx, r.ID, t0, finish(r.Claim, plumbline.Outcome{Unapplied: true}, &plumbline.PlanInfo{Changes: true}), plumbline.DriftLook{}))
+		if r.State != plumbline.StateDrifted || r.DriftOpen != 1 || r.DriftNews {
+			t.Errorf("%s, %d open, news %t", r.State, r.DriftOpen, r.DriftNews)
+		}
+	})
+}

@@ -65,6 +65,21 @@ func (t *tx) lockStacks(ctx context.Context, refs ...plumbline.StackRef) (status
 	return m, nil
 }
 
+// stackStatus reads a stack without locking it; nil: there is no such row. While a run of the stack is being claimed no other one of it can
+// change what was applied.
+func (t *tx) stackStatus(ctx context.Context, ref plumbline.StackRef) (*plumbline.StackStatus, error) {
+	st, err := scanDoc[plumbline.StackStatus]("stack")(t.QueryRowContext(ctx,
+		`SELECT name, doc FROM stack WHERE repository = $1 AND environment = $2 AND name = $3`, ref.Repository, ref.Environment, ref.Name))
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	st.Stack = ref
+	return &st, nil
+}
+
 func (t *tx) writeStacks(ctx context.Context, m statuses) error {
 	for _, ref := range m.refs() {
 		if m[ref] == nil {

@@ -122,10 +122,11 @@ func initSpeaksJSON(b Binary) bool {
 
 // PlanOptions are those of Plan.
 type PlanOptions struct {
-	Out       string   // path of the saved plan
-	VarFiles  []string // in order; later ones win
-	Destroy   bool
-	NoRefresh bool
+	Out         string   // path of the saved plan
+	VarFiles    []string // in order; later ones win
+	Destroy     bool
+	NoRefresh   bool
+	RefreshOnly bool // compare reality with the state alone, whatever the configuration asks for
 	// LockTimeout is how long to wait for the state's lock; 0: plan without it, and so never keep an apply waiting. State
 	// storage replaces a state as a whole, so that such a plan sees one state or the next.
 	LockTimeout time.Duration
@@ -153,6 +154,9 @@ func planArgs(o PlanOptions) []string {
 	}
 	if o.NoRefresh {
 		args = append(args, "-refresh=false")
+	}
+	if o.RefreshOnly {
+		args = append(args, "-refresh-only")
 	}
 	for _, f := range o.VarFiles {
 		args = append(args, "-var-file="+f)

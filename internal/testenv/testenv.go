@@ -8,7 +8,7 @@
 //
 //	PLUMBLINE_CACHE          the cache of .ci/tools; default $XDG_CACHE_HOME/plumbline or ~/.cache/plumbline
 //	PLUMBLINE_REQUIRE_ALL=1  a missing program fails the test instead of skipping it
-//	PLUMBLINE_E2E=1          tests that need Gitea run
+//	PLUMBLINE_E2E=1          tests that need Gitea or MinIO run
 //	PLUMBLINE_TEST_POSTGRES  URL of a PostgreSQL server to use instead of a private one
 package testenv
 

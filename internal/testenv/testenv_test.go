@@ -3,6 +3,7 @@ package testenv
 import (
 	"context"
 	"crypto/rand"
+	"net"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -10,6 +11,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/jackc/pgx/v5"
 )
 
@@ -167,5 +170,30 @@ func TestGitea(t *testing.T) {
 	Git(t, clone, "clone", "--quiet", repo.CloneURL, ".")
 	if got := Git(t, clone, "rev-parse", "HEAD"); got != merged {
 		t.Errorf("main is %s, want the merge %s", got, merged)
+	}
+}
+
+// TestMinio holds the server to what state locks stand on: of two who make an object that must not be there yet, one is refused.
+func TestMinio(t *testing.T) {
+	m := Minio(t)
+	bucket, none := aws.String("testenv"), aws.String("*")
+	if _, err := m.S3.CreateBucket(t.Context(), &s3.CreateBucketInput{Bucket: bucket}); err != nil {
+		t.Fatal(err)
+	}
+	put := func() error {
+		_, err := m.S3.PutObject(t.Context(), &s3.PutObjectInput{Bucket: bucket, Key: aws.String("lock"), Body: strings.NewReader("mine"), IfNoneMatch: none})
+		return err
+	}
+	if err := put(); err != nil {
+		t.Fatal(err)
+	}
+	if err := put(); err == nil || !strings.Contains(err.Error(), "PreconditionFailed") {
+		t.Errorf("the second got %v", err)
+	}
+	if host, _, err := net.SplitHostPort(m.Endpoint); err != nil || host != "127.0.0.1" {
+		t.Errorf("it listens on %s", m.Endpoint)
+	}
+	if Minio(t) != m {
+		t.Error("a second server")
 	}
 }

@@ -28,10 +28,11 @@ func sample(t *testing.T, name string) plumbline.Plan {
 	return p
 }
 
-func verdict(differences []plumbline.Difference, unapplied bool) string {
+// verdict is what the tests of reality look at; those of the state spell more.
+func verdict(v Verdict) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "unapplied %t\n", unapplied)
-	for _, d := range differences {
+	fmt.Fprintf(&b, "unapplied %t\n", v.Unapplied)
+	for _, d := range v.Differences {
 		fmt.Fprintf(&b, "%s %s (%s)\n", d.Kind, d.Address, d.Type)
 		writeAttributes(&b, d.Attributes)
 	}
@@ -81,7 +82,7 @@ func TestClassifyReal(t *testing.T) {
 		{"tofu-drift", inSync, none + c},
 	} {
 		t.Run(test.full, func(t *testing.T) {
-			compare(t, test.want, verdict(Classify(sample(t, test.full), sample(t, test.norefresh))))
+			compare(t, test.want, verdict(Classify(sample(t, test.full), sample(t, test.norefresh), Circumstances{})))
 		})
 	}
 }
@@ -100,7 +101,7 @@ func TestClassifyLists(t *testing.T) {
 	}
 	const want = "unapplied false\nchanged x.a (x)\n" +
 		"\tl[0].n: - => 5 [whole l[0]]\n\tl[0].name: - => \"new\" [whole l[0]]\n\tl[2].n: 1 => 2 [beside name \"b\"]\n"
-	compare(t, want, verdict(Classify(p, plumbline.Plan{})))
+	compare(t, want, verdict(Classify(p, plumbline.Plan{}, Circumstances{})))
 }
 
 func TestMeet(t *testing.T) {
@@ -272,7 +273,7 @@ func TestClassifyRules(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			full := plumbline.Plan{Changes: test.full, Drift: test.drift, Truncated: test.truncated}
-			compare(t, test.want, verdict(Classify(full, plumbline.Plan{Changes: test.norefresh})))
+			compare(t, test.want, verdict(Classify(full, plumbline.Plan{Changes: test.norefresh}, Circumstances{})))
 		})
 	}
 }

@@ -404,9 +404,11 @@ func FuzzRead(f *testing.F) {
 		if err != nil || again.Digest != p.Digest || again.Summary != p.Summary {
 			t.Errorf("read twice: %v, %v, %v", p.Summary, again.Summary, err)
 		}
-		Classify(again, p)
-		differences, _ := Classify(p, again)
-		MaskDifferences(differences, strings.Clone)
+		for _, c := range []Circumstances{{}, {InSync: true}, {InSync: true, ByItself: true}} {
+			Classify(again, p, c)
+			v := Classify(p, again, c)
+			MaskDifferences(v.Differences, strings.Clone)
+		}
 		wellFormed(t, p)
 		wellFormed(t, again)
 		bounded(t, p, 5, 500)

@@ -81,7 +81,7 @@ func (w *Watcher) branch(ctx context.Context, branch, was, head string, res *Res
 			}
 			stacks := statuses(env, layout, plumbline.Layout{}, known, "", head)
 			o.Stacks = append(o.Stacks, stacks...)
-			o.Runs = append(o.Runs, plumbline.DriftChecks(env, head, plumbline.ByPoll, time.Time{}, stacks, nil, o.At)...)
+			o.Runs = append(o.Runs, plumbline.DriftChecks(env, head, plumbline.ByPoll, time.Time{}, stacks, nil, nil, o.At)...)
 		case was != head:
 			if err := w.deploy(ctx, env, layout, was, head, &o, res); err != nil {
 				return err
@@ -100,7 +100,7 @@ func (w *Watcher) firstLook(ctx context.Context, env plumbline.Environment, layo
 	now := w.now()
 	ids, err := w.ledger.Observe(ctx, plumbline.Observation{
 		Repository: w.repo.Name, Subject: subjectLook(env.Name), Now: head, At: now, Stacks: stacks,
-		Runs: plumbline.DriftChecks(env, head, plumbline.ByPoll, time.Time{}, stacks, nil, now),
+		Runs: plumbline.DriftChecks(env, head, plumbline.ByPoll, time.Time{}, stacks, nil, nil, now),
 	})
 	if err != nil && !errors.Is(err, plumbline.ErrConflict) {
 		return err
@@ -152,14 +152,14 @@ func (w *Watcher) deploy(ctx context.Context, env plumbline.Environment, layout 
 		}
 	}
 	if len(only) > 0 {
-		o.Runs = append(o.Runs, plumbline.DriftChecks(env, head, plumbline.ByPoll, time.Time{}, stacks, only, o.At)...)
+		o.Runs = append(o.Runs, plumbline.DriftChecks(env, head, plumbline.ByPoll, time.Time{}, stacks, nil, only, o.At)...)
 	}
-	return w.redirectChecks(ctx, env, head, stacks, touched, o)
+	return w.redirectChecks(ctx, env, layout, head, stacks, touched, o)
 }
 
 // redirectChecks turns drift checks that have not ended to the new head when one of them looks at a stack that is about to be deployed:
 // it would compare what is new with what Git asked for before.
-func (w *Watcher) redirectChecks(ctx context.Context, env plumbline.Environment, head string, stacks []plumbline.StackStatus, touched map[string]bool, o *plumbline.Observation) error {
+func (w *Watcher) redirectChecks(ctx context.Context, env plumbline.Environment, layout plumbline.Layout, head string, stacks []plumbline.StackStatus, touched map[string]bool, o *plumbline.Observation) error {
 	checks, err := w.checksUnderWay(ctx, env)
 	if err != nil {
 		return err
@@ -168,9 +168,13 @@ func (w *Watcher) redirectChecks(ctx context.Context, env plumbline.Environment,
 		return nil
 	}
 	o.Supersede = append(o.Supersede, plumbline.SubjectDrift(env.Name))
+	footing, err := w.footing(ctx, env, layout, head, stacks)
+	if err != nil {
+		return err
+	}
 	for _, r := range checks {
 		if !touched[r.Stack.Name] {
-			o.Runs = append(o.Runs, plumbline.DriftChecks(env, head, r.By, r.Tick, stacks, []string{r.Stack.Name}, o.At)...)
+			o.Runs = append(o.Runs, plumbline.DriftChecks(env, head, r.By, r.Tick, stacks, footing, []string{r.Stack.Name}, o.At)...)
 		}
 	}
 	return nil

@@ -30,47 +30,35 @@ func (w *Watcher) CheckDrift(ctx context.Context, env plumbline.Environment) (re
 	if was == "" {
 		// Ticks count from the first look.
 		err := w.observe(ctx, plumbline.Observation{Repository: w.repo.Name, Subject: subject, Now: stamp(now), At: now}, &res)
-		return res, due(schedule, now, now), err
+		return res, plumbline.NextTick(schedule, now, now), err
 	}
 	last, err := time.Parse(time.RFC3339, was)
 	if err != nil {
 		return res, time.Time{}, fmt.Errorf("drift mark %q of %s: %w", was, env.Key(), err)
 	}
-	tick := lastTick(schedule, last, now)
+	tick := plumbline.LastTick(schedule, last, now)
 	if tick.IsZero() {
-		return res, due(schedule, last, now), nil
+		return res, plumbline.NextTick(schedule, last, now), nil
 	}
 	head, err := w.ledger.Head(ctx, w.repo.Name, env.Branch)
 	if err != nil || head == "" {
-		return res, due(schedule, tick, now), err
+		return res, plumbline.NextTick(schedule, tick, now), err
 	}
 	known, err := w.ledger.Stacks(ctx, w.repo.Name, env.Name)
 	if err != nil {
 		return res, time.Time{}, err
 	}
-	runs, err := w.driftChecks(ctx, env, head, plumbline.BySchedule, tick, known, nil, now)
+	runs, err := w.driftChecks(ctx, env, head, plumbline.BySchedule, tick, known, nil, now, &res)
 	if err != nil {
 		return res, time.Time{}, err
 	}
 	err = w.observe(ctx, plumbline.Observation{Repository: w.repo.Name, Subject: subject, Was: was, Now: stamp(tick), At: now, Runs: runs}, &res)
-	return res, due(schedule, tick, now), err
-}
-
-// ticks are the moments of a schedule.
-type ticks interface {
-	Next(after time.Time) time.Time
-}
-
-// due is when the schedule is to be looked at next. "@every" counts from the last tick, not from whenever somebody looks.
-func due(s ticks, last, now time.Time) time.Time {
-	if next := s.Next(last); next.After(now) {
-		return next
-	}
-	return s.Next(now)
+	return res, plumbline.NextTick(schedule, tick, now), err
 }
 
 // driftChecks leaves out stacks that are being checked already. A check that a person asks for and that was to wait for its turn is begun now.
-func (w *Watcher) driftChecks(ctx context.Context, env plumbline.Environment, head, by string, tick time.Time, known []plumbline.StackStatus, only []string, now time.Time) ([]plumbline.Run, error) {
+// Where Git cannot tell what a stack was applied at, all are checked at the head, and what was changed by applying from elsewhere counts as not yet applied: that is less, but not wrong.
+func (w *Watcher) driftChecks(ctx context.Context, env plumbline.Environment, head, by string, tick time.Time, known []plumbline.StackStatus, only []string, now time.Time, res *Result) ([]plumbline.Run, error) {
 	busy, err := w.checksUnderWay(ctx, env)
 	if err != nil {
 		return nil, err
@@ -79,7 +67,15 @@ func (w *Watcher) driftChecks(ctx context.Context, env plumbline.Environment, he
 	for _, r := range busy {
 		checked[r.Stack] = true
 	}
-	runs := plumbline.DriftChecks(env, head, by, tick, known, only, now)
+	var footing map[string]plumbline.Footing
+	layout, err := w.headLayout(ctx, env.Branch, head)
+	if err == nil {
+		footing, err = w.footing(ctx, env, layout, head, known)
+	}
+	if err != nil {
+		res.warn("drift checks of %s compare with %s alone: %v", env.Key(), plumbline.Short(head), err)
+	}
+	runs := plumbline.DriftChecks(env, head, by, tick, known, footing, only, now)
 	for _, r := range busy {
 		if !tick.IsZero() || !r.NotBefore.After(now) || !slices.ContainsFunc(runs, func(n plumbline.Run) bool { return n.Stack == r.Stack }) {
 			continue
@@ -97,31 +93,6 @@ func (w *Watcher) checksUnderWay(ctx context.Context, env plumbline.Environment)
 		Repository: env.Repository, Environment: env.Name, Kinds: []plumbline.Kind{plumbline.KindDrift},
 		States: []plumbline.State{plumbline.StateQueued, plumbline.StatePlanning}, Limit: many,
 	})
-}
-
-// lastTick returns the newest tick after last that is not after now, or the zero time. A schedule that ticks every second and was not
-// looked at for a month is walked from now backwards in growing steps instead of through every tick.
-func lastTick(s ticks, last, now time.Time) time.Time {
-	first := s.Next(last)
-	if first.IsZero() || first.After(now) {
-		return time.Time{}
-	}
-	tick := first
-	for step := time.Minute; ; step *= 2 {
-		from := now.Add(-step)
-		if !from.After(first) {
-			from = first.Add(-time.Nanosecond)
-		}
-		if t := s.Next(from); !t.After(now) {
-			for ; !t.IsZero() && !t.After(now); t = s.Next(t) {
-				tick = t
-			}
-			return tick
-		}
-		if from.Before(first) {
-			return tick
-		}
-	}
 }
 
 func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }

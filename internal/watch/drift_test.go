@@ -193,7 +193,7 @@ func TestLastTick(t *testing.T) {
 			for n := s.Next(t0); !n.IsZero() && !n.After(now); n = s.Next(n) {
 				want = n
 			}
-			got := lastTick(s, t0, now)
+			got := plumbline.LastTick(s, t0, now)
 			if strings.HasPrefix(spec, "@every") {
 				// It has no grid of its own: any tick less than a period ago is as good.
 				if got.IsZero() != want.IsZero() || got.After(now) || !want.IsZero() && now.Sub(got) >= 2*90*time.Second {
@@ -211,7 +211,7 @@ func TestLastTick(t *testing.T) {
 		t.Fatal(err)
 	}
 	counted := &counting{Schedule: every}
-	if got := lastTick(counted, t0, t0.AddDate(40, 0, 0)); t0.AddDate(40, 0, 0).Sub(got) > 2*time.Minute || counted.n > 1000 {
+	if got := plumbline.LastTick(counted, t0, t0.AddDate(40, 0, 0)); t0.AddDate(40, 0, 0).Sub(got) > 2*time.Minute || counted.n > 1000 {
 		t.Errorf("forty years of seconds: %s after %d steps", got, counted.n)
 	}
 }

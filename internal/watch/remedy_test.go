@@ -34,7 +34,7 @@ func (r *rig) found(stack string, unapplied bool, found ...plumbline.Difference)
 		r.t.Fatal(err)
 	}
 	ids, err := r.store.Observe(r.t.Context(), plumbline.Observation{
-		Repository: "infra", At: r.clock(), Runs: plumbline.DriftChecks(env, r.head("main"), "ann", time.Time{}, known, []string{stack}, r.clock()),
+		Repository: "infra", At: r.clock(), Runs: plumbline.DriftChecks(env, r.head("main"), "ann", time.Time{}, known, nil, []string{stack}, r.clock()),
 	})
 	if err != nil || len(ids) != 1 {
 		r.t.Fatalf("%v %v", ids, err)

@@ -61,7 +61,7 @@ func (w *Watcher) request(ctx context.Context, q plumbline.Request, refs, heads 
 	o := plumbline.Observation{Repository: w.repo.Name, Subject: branch, Was: head, Now: head, At: w.now(), Requests: []int64{q.ID}}
 	switch q.Kind {
 	case plumbline.RequestDrift:
-		o.Runs, err = w.driftChecks(ctx, env, head, q.By, time.Time{}, flow.known, q.Stacks, o.At)
+		o.Runs, err = w.driftChecks(ctx, env, head, q.By, time.Time{}, flow.known, q.Stacks, o.At, res)
 		if err != nil {
 			return err
 		}

@@ -229,20 +229,6 @@ func (s *Server) apiAsk(w http.ResponseWriter, r *http.Request, who Identity, ki
 	return writeJSON(w, http.StatusAccepted, out)
 }
 
-func (s *Server) apiDrift(w http.ResponseWriter, r *http.Request, _ Identity) error {
-	f, err := driftFilter(r.URL.Query())
-	if err != nil {
-		return err
-	}
-	d, err := s.drift(r.Context(), f)
-	if err != nil {
-		return err
-	}
-	return writeJSON(w, http.StatusOK, DriftListJSON{
-		Items: convert(d.Open, driftJSON), Open: len(d.Open), Resolved: len(d.Resolved), Repair: d.Repair.Seconds(),
-	})
-}
-
 func (s *Server) apiMergeRequests(w http.ResponseWriter, r *http.Request, _ Identity) error {
 	q := r.URL.Query()
 	if err := known(q, "repository", "state"); err != nil {

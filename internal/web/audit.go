@@ -7,9 +7,9 @@ import (
 	"io"
 	"net/http"
 	"net/url"
-	"strings"
 	"time"
 
+	"github.com/plumbline/plumbline/internal/diff"
 	"github.com/plumbline/plumbline/internal/plumbline"
 )
 
@@ -132,18 +132,9 @@ func auditCells(r plumbline.AuditRow) []string {
 		r.Credentials, r.Outcome, r.Detail, r.Prev, r.Hash,
 	}
 	for i, c := range cells {
-		cells[i] = inert(c)
+		cells[i] = diff.Cell(c)
 	}
 	return cells
-}
-
-// inert makes a cell one that no spreadsheet takes for a formula: names and reasons are written by anybody
-// (https://owasp.org/www-community/attacks/CSV_Injection).
-func inert(cell string) string {
-	if strings.IndexAny(strings.TrimLeft(cell, " \u00a0\ufeff"), "=+-@\t\r\n|%\uff1d\uff0b\uff0d\uff20") == 0 {
-		return "'" + cell
-	}
-	return cell
 }
 
 // apiAuditVerify checks the whole log, however long that takes. What is wrong is in the answer, which is a good one.

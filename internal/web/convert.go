@@ -216,14 +216,6 @@ func deploymentState(runs []plumbline.Run) string {
 	return "applied"
 }
 
-func driftJSON(d plumbline.DriftItem) DriftJSON {
-	return DriftJSON{
-		ID: d.ID, Repository: d.Stack.Repository, Environment: d.Stack.Environment, Stack: d.Stack.Name,
-		Address: d.Difference.Address, Kind: d.Difference.Kind, Attributes: convert(d.Difference.Attributes, attributeJSON),
-		Opened: d.Opened, LastSeen: d.LastSeen, Seen: d.Seen, Resolved: d.Resolved, FirstRun: d.FirstRun, LastRun: d.LastRun,
-	}
-}
-
 func attributeJSON(a plumbline.Attribute) AttributeJSON {
 	return AttributeJSON{
 		Path: a.Path, Before: ValueJSON(a.Before), After: ValueJSON(a.After), Sensitive: a.Sensitive, Unknown: a.Unknown, Forces: a.Forces, Beside: a.Beside, Whole: a.Whole,

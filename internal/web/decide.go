@@ -38,6 +38,11 @@ func (s *Server) about(r *http.Request) (run plumbline.Run, environment string) 
 			return run, run.Stack.Repository + "/" + run.Stack.Environment
 		}
 	}
+	if id := r.PathValue("item"); id != "" {
+		if it, err := s.driftItem(r.Context(), id); err == nil {
+			return run, it.Stack.Repository + "/" + it.Stack.Environment
+		}
+	}
 	return run, "" // only those who may everywhere are told more
 }
 

@@ -174,37 +174,6 @@ func (s *Server) proposals(ctx context.Context, repo string, state plumbline.MRS
 	return out, nil
 }
 
-// drift is the open items and those resolved within the week.
-type drift struct {
-	Open     []plumbline.DriftItem
-	Resolved []plumbline.DriftItem
-	Repair   time.Duration // mean, of those resolved
-}
-
-func (s *Server) drift(ctx context.Context, f plumbline.DriftFilter) (drift, error) {
-	var d drift
-	var err error
-	if d.Open, err = s.c.Store.DriftItems(ctx, f); err != nil {
-		return d, err
-	}
-	f.Resolved, f.ResolvedSince = true, s.c.Now().Add(-week)
-	all, err := s.c.Store.DriftItems(ctx, f)
-	if err != nil {
-		return d, err
-	}
-	var sum time.Duration
-	for _, it := range all {
-		if !it.Open() {
-			d.Resolved = append(d.Resolved, it)
-			sum += it.Resolved.Sub(it.Opened)
-		}
-	}
-	if n := len(d.Resolved); n > 0 {
-		d.Repair = sum / time.Duration(n)
-	}
-	return d, nil
-}
-
 func parseRunID(text string) (plumbline.RunID, error) {
 	id, err := strconv.ParseInt(text, 10, 64)
 	if err != nil || id < 1 {
@@ -244,11 +213,6 @@ func runFilter(q url.Values) (plumbline.RunFilter, error) {
 	limit, err := number(q, "limit", 100)
 	f.Limit = int(min(limit, maxListing))
 	return f, err
-}
-
-func driftFilter(q url.Values) (plumbline.DriftFilter, error) {
-	err := known(q, "repository", "environment", "stack")
-	return plumbline.DriftFilter{Repository: q.Get("repository"), Environment: q.Get("environment"), Stack: q.Get("stack")}, err
 }
 
 func known(q url.Values, names ...string) error {

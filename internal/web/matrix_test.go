@@ -19,22 +19,24 @@ import (
 
 // mayGrid is which role may do what.
 const mayGrid = `
-             viewer operator approver admin
-view         yes    yes      yes      yes
-plan         no     yes      yes      yes
-approve      no     no       yes      yes
-reject       no     no       yes      yes
-retry        no     yes      no       yes
-cancel       no     yes      no       yes
-deploy       no     no       no       yes
-drift-check  no     yes      no       yes
-unlock       no     no       no       yes
-debug        no     no       no       yes
-break-glass  no     no       no       yes
-freeze       no     yes      no       yes
-propose      no     yes      no       yes
-audit        no     no       no       yes
-tokens       no     no       no       yes
+                  viewer operator approver admin
+view              yes    yes      yes      yes
+plan              no     yes      yes      yes
+approve           no     no       yes      yes
+reject            no     no       yes      yes
+retry             no     yes      no       yes
+cancel            no     yes      no       yes
+deploy            no     no       no       yes
+drift-check       no     yes      no       yes
+acknowledge-drift no     yes      no       yes
+ignore-drift      no     yes      no       yes
+unlock            no     no       no       yes
+debug             no     no       no       yes
+break-glass       no     no       no       yes
+freeze            no     yes      no       yes
+propose           no     yes      no       yes
+audit             no     no       no       yes
+tokens            no     no       no       yes
 `
 
 // grid is mayGrid, by role and permission.
@@ -89,11 +91,24 @@ var asks = map[string]struct {
 	"GET /api/":           {want: "view"},
 	"GET /runs":           {want: "view"},
 	"GET /drift":          {want: "view"},
+	"GET /drift/report":   {want: "view"},
 	"GET /debug":          {want: "debug"},
 	"GET /merge-requests": {want: "view"},
 	"GET /api/v1/runs":    {want: "view"},
 	"GET /api/v1/drift":   {want: "view"},
 	"GET /api/v1/why":     {want: "view"},
+
+	"GET /api/v1/drift/report":                                       {want: "view"},
+	"GET /drift/{item}":                                              {want: "view"},
+	"GET /api/v1/drift/{item}":                                       {want: "view"},
+	"POST /drift/{item}/acknowledge":                                 {want: "acknowledge-drift", body: "note=looking"},
+	"POST /api/v1/drift/{item}/acknowledge":                          {want: "acknowledge-drift", body: `{"note":"looking"}`},
+	"POST /drift/{item}/ignore":                                      {want: "ignore-drift", body: "owner=sre&reason=autoscaled"},
+	"GET /api/v1/environments/{repo}/{env}/drift-rules":              {want: "view"},
+	"POST /api/v1/environments/{repo}/{env}/drift-rules":             {want: "ignore-drift", body: `{"address":"a.*","owner":"sre","reason":"autoscaled"}`},
+	"POST /api/v1/environments/{repo}/{env}/drift-rules/{rule}/lift": {want: "ignore-drift", body: `{}`},
+	"POST /environments/{repo}/{env}/drift-rules/{rule}/lift":        {want: "ignore-drift"},
+
 	"GET /api/v1/debug":   {want: "debug"},
 	"GET /runs/{run}":     {want: "view", run: "awaiting"},
 	"GET /runs/{run}/log": {want: "view", run: "awaiting"},
@@ -175,6 +190,7 @@ func runIn(place, state string) plumbline.Run {
 func estate() *preview.Store {
 	s := &preview.Store{}
 	for _, place := range places {
+		s.Drift = append(s.Drift, itemIn(place))
 		for _, state := range runStates {
 			r := runIn(place, state)
 			s.Status = append(s.Status, plumbline.StackStatus{Stack: r.Stack})
@@ -182,6 +198,15 @@ func estate() *preview.Store {
 		}
 	}
 	return s
+}
+
+// itemIn is the drift item of a place.
+func itemIn(place string) plumbline.DriftItem {
+	repo, env, _ := strings.Cut(place, "/")
+	return plumbline.DriftItem{
+		ID: int64(slices.Index(places, place) + 1), Stack: plumbline.StackRef{Repository: repo, Environment: env, Name: "app"}, Opened: preview.Now,
+		Difference: plumbline.Difference{Address: "a.b", Type: "a", Kind: plumbline.DriftDeleted},
+	}
 }
 
 func matrixRepositories() []plumbline.Repository {
@@ -253,7 +278,7 @@ func (m *matrix) walk(name string, in door, may func(want, place string) bool) i
 	for _, rt := range m.server.Routes() {
 		pattern := rt.Method + " " + rt.Path
 		about := []string{""}
-		if strings.Contains(rt.Path, "{run}") || strings.Contains(rt.Path, "{env}") {
+		if strings.Contains(rt.Path, "{run}") || strings.Contains(rt.Path, "{env}") || strings.Contains(rt.Path, "{item}") {
 			about = places
 		}
 		for _, place := range about {
@@ -283,7 +308,7 @@ func (m *matrix) cell(name, pattern string, in door, place string, allowed bool)
 		run = runIn(place, e.run)
 		m.store.Put(run)
 	}
-	path = strings.NewReplacer("{$}", "", "{run}", run.ID.String(), "{id...}", "43", "{token}", "1", "{env}", env).Replace(path)
+	path = strings.NewReplacer("{$}", "", "{run}", run.ID.String(), "{id...}", "43", "{token}", "1", "{env}", env, "{item}", fmt.Sprint(slices.Index(places, place)+1), "{rule}", "1").Replace(path)
 	path = strings.Replace(path, "{repo}", strings.SplitN(place+"/infra", "/", 2)[0], 1)
 	if repo == "" {
 		path = strings.Replace(path, "/merge-requests//", "/merge-requests/infra/", 1)
@@ -299,6 +324,9 @@ func (m *matrix) cell(name, pattern string, in door, place string, allowed bool)
 	if strings.HasSuffix(path, "/freeze") || strings.HasSuffix(path, "/thaw") {
 		m.frozen(repo, env)
 	}
+	if strings.Contains(pattern, "drift") && method == http.MethodPost {
+		m.drifted(repo, env)
+	}
 	before := m.world(run.ID)
 	w := httptest.NewRecorder()
 	m.server.Handler().ServeHTTP(w, r)
@@ -308,6 +336,25 @@ func (m *matrix) cell(name, pattern string, in door, place string, allowed bool)
 	changed := m.world(run.ID) != before
 	if want := allowed && !e.idle && method != http.MethodGet && pattern != "POST /sign-out"; changed != want {
 		m.t.Errorf("%s: %s in %q: status %d, something has changed: %t, want %t", name, pattern, place, w.Code, changed, want)
+	}
+}
+
+// drifted leaves nothing of what anybody did about drift, but one rule in an environment.
+func (m *matrix) drifted(repo, env string) {
+	m.store.Drift = nil
+	for _, place := range places {
+		m.store.Drift = append(m.store.Drift, itemIn(place))
+		r, e, _ := strings.Cut(place, "/")
+		if err := m.store.LiftIgnore(m.t.Context(), plumbline.Environment{Repository: r, Name: e}, 1, plumbline.Person{}, preview.Now); err != nil && !errors.Is(err, plumbline.ErrNotFound) {
+			m.t.Fatal(err)
+		}
+		for id := int64(2); id < 4; id++ {
+			_ = m.store.LiftIgnore(m.t.Context(), plumbline.Environment{Repository: r, Name: e}, id, plumbline.Person{}, preview.Now) // it need not be there
+		}
+	}
+	rule := plumbline.IgnoreRule{Address: "x.y", Owner: "sre", Reason: "for the test"}
+	if id, err := m.store.IgnoreDrift(m.t.Context(), plumbline.Environment{Repository: repo, Name: env}, rule, plumbline.Person{Name: "root@example.com"}, preview.Now); err != nil || id != 1 {
+		m.t.Fatal(id, err)
 	}
 }
 
@@ -336,6 +383,17 @@ func (m *matrix) world(id plumbline.RunID) string {
 		m.t.Fatal(err)
 	}
 	s := fmt.Sprint(len(m.store.Filed()), len(frozen))
+	for _, place := range places {
+		repo, env, _ := strings.Cut(place, "/")
+		rules, err := m.store.IgnoreRules(m.t.Context(), repo, env)
+		if err != nil {
+			m.t.Fatal(err)
+		}
+		s += fmt.Sprint(" ", len(rules))
+	}
+	for _, it := range m.store.Drift {
+		s += fmt.Sprint(" ", it.State(preview.Now))
+	}
 	for _, tok := range toks {
 		s += fmt.Sprint(" ", tok.ID, tok.Revoked.IsZero())
 	}

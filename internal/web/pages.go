@@ -161,18 +161,6 @@ func (s *Server) runsPage(w http.ResponseWriter, r *http.Request, who Identity) 
 	return s.show(w, who, "runs", view{Title: "Runs", Section: "/runs", Body: list})
 }
 
-func (s *Server) driftPage(w http.ResponseWriter, r *http.Request, who Identity) error {
-	f, err := driftFilter(r.URL.Query())
-	if err != nil {
-		return err
-	}
-	d, err := s.drift(r.Context(), f)
-	if err != nil {
-		return err
-	}
-	return s.show(w, who, "drift", view{Title: "Drift", Section: "/drift", Body: d})
-}
-
 // mrList is the body of the listing of merge requests.
 type mrList struct {
 	State     plumbline.MRState

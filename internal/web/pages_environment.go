@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/plumbline/plumbline/internal/driftreport"
 	"github.com/plumbline/plumbline/internal/plumbline"
 )
 
@@ -18,7 +19,8 @@ type environmentDetail struct {
 	Calendar  CalendarJSON
 	Promotion *plumbline.Promotion // nil: it promotes to no environment
 	Ahead     int                  // stacks of which something is missing there
-	Earlier   []deployment         // good ones whose files can come back, newest first
+	Drift     driftreport.Numbers
+	Earlier   []deployment // good ones whose files can come back, newest first
 	May       environmentOffers
 }
 
@@ -50,6 +52,11 @@ func (s *Server) environmentPage(w http.ResponseWriter, r *http.Request, who Ide
 	if d.Asked, err = s.requests(r.Context(), e); err != nil {
 		return err
 	}
+	found, err := s.drift(r.Context(), driftQuery{DriftFilter: plumbline.DriftFilter{Repository: e.Repository, Environment: e.Name}})
+	if err != nil {
+		return err
+	}
+	d.Drift = found.Numbers
 	if d.Calendar, err = s.calendar(r.Context(), e); err != nil {
 		return err
 	}

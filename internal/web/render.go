@@ -16,6 +16,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/plumbline/plumbline/internal/diff"
+	"github.com/plumbline/plumbline/internal/driftreport"
 	"github.com/plumbline/plumbline/internal/plumbline"
 )
 
@@ -127,7 +128,13 @@ func (s *Server) funcs() template.FuncMap {
 		"outside":   outside,
 		"outputs":   outputsHTML,
 		"open":      func(i int, c plumbline.Change) bool { return i < 20 && c.Action != plumbline.ActionCreate },
-		"drifted":   driftText,
+		"drifted":   func(d plumbline.DriftItem) string { return driftreport.What(d.Shown()) },
+		"remedy":    remedyText,
+		"date":      func(t time.Time) string { return t.UTC().Format(time.DateOnly) },
+		"driftDiff": driftDiff,
+		"pathKey":   pathKey,
+		"lines":     diff.HTML,
+		"event":     eventText,
 		"counted":   counted,
 		"what":      what,
 		"who":       func(r plumbline.Run) string { return onWhoseWord(r, s.c.Now()) },
@@ -219,13 +226,13 @@ func prose(text string) template.HTML {
 // tone is the colour of a state: bad, wait, busy, good or mute. The state is always worded beside it.
 func tone(state any) string {
 	switch fmt.Sprint(state) {
-	case "failed", "interrupted", "drifted", "deleted", "degraded", "cannot be read", "check failed", "removed, not destroyed":
+	case "failed", "interrupted", "drifted", "open", "degraded", "cannot be read", "check failed", "removed, not destroyed":
 		return "bad"
-	case "awaiting", "awaiting approval", "waiting", "frozen", "rejected", "expired", "not yet applied", "never applied here":
+	case "awaiting", "awaiting approval", "acknowledged", "waiting", "frozen", "rejected", "expired", "not yet applied", "never applied here":
 		return "wait"
 	case "queued", "planning", "approved", "applying", "deploying", "stopping", "being checked":
 		return "busy"
-	case "applied", "clean", "in sync", "no changes":
+	case "applied", "clean", "resolved", "in sync", "no changes":
 		return "good"
 	case "planned":
 		return "info"
@@ -458,37 +465,6 @@ func onWhoseWord(r plumbline.Run, now time.Time) string {
 		return "drift check, " + cause
 	}
 	return cause
-}
-
-// driftText says what happened to a resource outside Git.
-func driftText(d plumbline.Difference) string {
-	if d.Kind == plumbline.DriftDeleted {
-		return "deleted"
-	}
-	const most = 3
-	var parts []string
-	for i, a := range d.Attributes {
-		if i == most {
-			parts = append(parts, fmt.Sprintf("%d more", len(d.Attributes)-most))
-			break
-		}
-		parts = append(parts, strings.TrimSpace(a.Path+" "+value(a.Before, a.Sensitive)+" → "+value(a.After, a.Sensitive)))
-	}
-	return strings.Join(parts, ", ")
-}
-
-func value(v string, sensitive bool) string {
-	const most = 60
-	switch {
-	case sensitive:
-		return plumbline.Masked
-	case v == "":
-		return "nothing"
-	}
-	if n := utf8.RuneCountInString(v); n > most {
-		return string([]rune(v)[:most]) + "…"
-	}
-	return v
 }
 
 func diagnosticPlace(d plumbline.Diagnostic) string {

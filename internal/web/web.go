@@ -39,7 +39,26 @@ type Estate interface {
 	Deployments(ctx context.Context, repo, env string, limit int) ([]plumbline.Deployment, error)
 	MergeRequest(ctx context.Context, repo, id string) (plumbline.MergeRequest, error)
 	MergeRequests(ctx context.Context, repo string, state plumbline.MRState) ([]plumbline.MergeRequest, error)
+}
+
+// Drifts knows what is different between Git and reality, takes what people decide about it.
+type Drifts interface {
+	// DriftItems lists drift items, newest first.
 	DriftItems(ctx context.Context, f plumbline.DriftFilter) ([]plumbline.DriftItem, error)
+	// DriftItem returns one drift item, or ErrNotFound.
+	DriftItem(ctx context.Context, id int64) (plumbline.DriftItem, error)
+	// DriftHistories returns the histories of drift items, those of one item together, oldest first.
+	DriftHistories(ctx context.Context, items ...int64) ([]plumbline.DriftEvent, error)
+	// UpdateDrift applies a rule to a drift item in one transaction; the rule's error is returned as it is.
+	UpdateDrift(ctx context.Context, id int64, now time.Time, rule func(it plumbline.DriftItem, now time.Time) (plumbline.DriftWrite, error)) (plumbline.DriftItem, error)
+	// IgnoreDrift has a rule hide drift of an environment at once, beside those of its configuration, and returns the rule's ID.
+	IgnoreDrift(ctx context.Context, env plumbline.Environment, rule plumbline.IgnoreRule, who plumbline.Person, now time.Time) (int64, error)
+	// LiftIgnore takes a rule back that somebody has set; ErrNotFound when there is none.
+	LiftIgnore(ctx context.Context, env plumbline.Environment, id int64, who plumbline.Person, now time.Time) error
+	// IgnoreRules lists the rules that people have set for an environment, those that have run out too.
+	IgnoreRules(ctx context.Context, repo, env string) ([]plumbline.IgnoreRule, error)
+	// DriftDays tells how often stacks were compared with reality, by day, since a time; "" does not narrow.
+	DriftDays(ctx context.Context, repo, env, stack string, since time.Time) ([]plumbline.DriftDay, error)
 }
 
 // Wishes takes what people want of the watcher, tells when to look again.
@@ -81,6 +100,7 @@ type AuditLog interface {
 type Store interface {
 	Runs
 	Estate
+	Drifts
 	Wishes
 	Freezer
 	Auditor

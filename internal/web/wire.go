@@ -329,31 +329,6 @@ type FindingJSON struct {
 	Message string `json:"message"`
 }
 
-// DriftJSON is one difference between Git and reality.
-type DriftJSON struct {
-	ID          int64                    `json:"id"`
-	Repository  string                   `json:"repository"`
-	Environment string                   `json:"environment"`
-	Stack       string                   `json:"stack"`
-	Address     string                   `json:"address"`
-	Kind        plumbline.DifferenceKind `json:"kind"`
-	Attributes  []AttributeJSON          `json:"attributes,omitempty"`
-	Opened      time.Time                `json:"opened"`
-	LastSeen    time.Time                `json:"last_seen"`
-	Seen        int                      `json:"seen"`
-	Resolved    time.Time                `json:"resolved,omitzero"`
-	FirstRun    plumbline.RunID          `json:"first_run"`
-	LastRun     plumbline.RunID          `json:"last_run"`
-}
-
-// DriftListJSON is a listing of drift items with what became of others.
-type DriftListJSON struct {
-	Items    []DriftJSON `json:"items"`
-	Open     int         `json:"open"`
-	Resolved int         `json:"resolved_this_week"`
-	Repair   float64     `json:"mean_seconds_to_repair"` // of those resolved this week
-}
-
 // ValueJSON is a value of an attribute or output, in the domain's form. In JSON it is the value itself; where that is hidden or too long, a
 // string that says so: "(sensitive)" or "(70000 bytes, hash …)". Where there is no value, it is left out.
 type ValueJSON string

@@ -239,7 +239,7 @@ func (w *Worker) job(run plumbline.Run) plumbline.Job {
 	}
 	return plumbline.Job{
 		Run: run.ID, Attempt: run.Attempt, Claim: run.Claim, Phase: phase, Kind: run.Kind, Stack: run.Stack, Spec: run.Spec,
-		Dir: w.c.Engine.Dir(run.ID), Destroy: run.Kind == plumbline.KindDestroy, HadState: run.HadState,
+		Dir: w.c.Engine.Dir(run.ID), Destroy: run.Kind == plumbline.KindDestroy, HadState: run.HadState, InSync: run.InSync, Given: run.Given,
 	}
 }
 

@@ -55,7 +55,7 @@ func NewStore() *Store {
 		{ID: 32, Repository: "edge", Environment: "live", Commit: commitEdge, Previous: commitOld, By: "poll", Created: before(6 * time.Minute)},
 	}
 	s.Proposed = proposed()
-	s.Drift = drift()
+	s.addDrift()
 	for _, r := range runs(infra.Environments[1].Approval) {
 		s.Put(r)
 	}
@@ -284,18 +284,5 @@ func proposed() []plumbline.MergeRequest {
 		{Repository: "edge", ID: "7", Title: "Move the zone", Author: "dev-c", Source: "zone", Head: commitHead, Target: "main", State: plumbline.MROpen, Conflict: true, UpdatedAt: before(2 * time.Hour)},
 		{Repository: "infra", ID: "42", Title: "A third subnet", Author: "dev-a", Source: "subnet-c", Head: commitNew, Target: "env/production", State: plumbline.MRMerged,
 			MergeCommit: commitNew, Deployment: 31, UpdatedAt: before(14 * time.Minute)},
-	}
-}
-
-func drift() []plumbline.DriftItem {
-	changed := func(address, kind, path, from, to string) plumbline.Difference {
-		return plumbline.Difference{Address: address, Type: kind, Kind: plumbline.DriftChanged, Attributes: []plumbline.Attribute{{Path: path, Before: from, After: to}}}
-	}
-	net, app := stackOf("infra", "production", "live/net"), stackOf("infra", "production", "live/app")
-	return []plumbline.DriftItem{
-		{ID: 3, Stack: net, Difference: changed("aws_route.nat", "aws_route", "nat_gateway_id", `"nat-0a"`, `"nat-0b"`), Opened: before(2 * time.Hour), LastSeen: before(22 * time.Minute), Seen: 4, FirstRun: 9788, LastRun: 9788},
-		{ID: 2, Stack: app, Difference: changed("aws_ecs_service.web", "aws_ecs_service", "desired_count", "4", "6"), Opened: before(26 * time.Hour), LastSeen: before(2 * time.Hour), Seen: 9, FirstRun: 9701, LastRun: 9787},
-		{ID: 1, Stack: net, Difference: plumbline.Difference{Address: "aws_eip.spare", Type: "aws_eip", Kind: plumbline.DriftDeleted}, Opened: before(50 * time.Hour), LastSeen: before(46 * time.Hour),
-			Resolved: before(45 * time.Hour), Seen: 1, FirstRun: 9600, LastRun: 9640},
 	}
 }

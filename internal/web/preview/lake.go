@@ -68,6 +68,7 @@ func (s *Store) AddLake() {
 		State: plumbline.MROpen, UpdatedAt: before(30 * time.Minute), Base: commitLake, URL: "https://gitlab.example.com/data/lake/-/merge_requests/52",
 	})
 	s.lakeAudit()
+	s.addLakeDrift()
 }
 
 func lakeRuns(policy plumbline.Policy) []plumbline.Run {

@@ -36,6 +36,8 @@ type Store struct {
 	frozen       []plumbline.Frozen
 	audit        []plumbline.AuditRow
 	tokens       []plumbline.Token
+	history      []plumbline.DriftEvent
+	rules        []ruled
 }
 
 // Put adds a run, or takes the place of the one with its ID.
@@ -243,26 +245,6 @@ func (s *Store) MergeRequests(_ context.Context, repo string, state plumbline.MR
 		}
 	}
 	slices.SortFunc(out, func(a, b plumbline.MergeRequest) int { return b.UpdatedAt.Compare(a.UpdatedAt) })
-	return out, nil
-}
-
-// DriftItems lists drift items, newest first.
-func (s *Store) DriftItems(_ context.Context, f plumbline.DriftFilter) ([]plumbline.DriftItem, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	var out []plumbline.DriftItem
-	for _, it := range s.Drift {
-		switch {
-		case f.Repository != "" && it.Stack.Repository != f.Repository,
-			f.Environment != "" && it.Stack.Environment != f.Environment,
-			f.Stack != "" && it.Stack.Name != f.Stack,
-			!f.Resolved && !it.Open(),
-			f.Resolved && !it.Open() && it.Resolved.Before(f.ResolvedSince):
-			continue
-		}
-		out = append(out, it)
-	}
-	slices.SortFunc(out, func(a, b plumbline.DriftItem) int { return cmp.Compare(b.ID, a.ID) })
 	return out, nil
 }
 

@@ -121,7 +121,7 @@ func TestSpread(t *testing.T) {
 	} {
 		env := Environment{Repository: "infra", Name: "production", Drift: tt.policy}
 		list := stacks(1000)
-		runs := DriftChecks(env, "c1", BySchedule, noon, list, nil, noon.Add(tt.late))
+		runs := DriftChecks(env, "c1", BySchedule, noon, list, nil, nil, noon.Add(tt.late))
 		from, tenths := noon.Add(tt.from), [10]int{}
 		for _, r := range runs {
 			after := r.NotBefore.Sub(from)
@@ -137,7 +137,7 @@ func TestSpread(t *testing.T) {
 				t.Errorf("%s: %d of 1000 in tenth %d", tt.name, k, i)
 			}
 		}
-		again := DriftChecks(env, "c2", BySchedule, noon, list, nil, noon.Add(tt.late))
+		again := DriftChecks(env, "c2", BySchedule, noon, list, nil, nil, noon.Add(tt.late))
 		for i := range runs {
 			if !again[i].NotBefore.Equal(runs[i].NotBefore) {
 				t.Fatalf("%s: %s has another place", tt.name, runs[i].Stack.Name)
@@ -146,7 +146,7 @@ func TestSpread(t *testing.T) {
 	}
 	env := Environment{Repository: "infra", Name: "production", Drift: DriftPolicy{Schedule: "@daily"}}
 	for _, by := range []string{ByPoll, "ann"} {
-		for _, r := range DriftChecks(env, "c1", by, time.Time{}, stacks(5), nil, noon) {
+		for _, r := range DriftChecks(env, "c1", by, time.Time{}, stacks(5), nil, nil, noon) {
 			if !r.NotBefore.IsZero() {
 				t.Errorf("what %s asks for waits until %s", by, r.NotBefore)
 			}
