@@ -24,7 +24,7 @@ build: ## build bin/plumbline
 
 .PHONY: tools
 tools: test-tools ## install what the checks and tests need: an engine, a provider, PostgreSQL, linters
-	@.ci/tools golangci-lint staticcheck govulncheck
+	@.ci/tools golangci-lint staticcheck govulncheck tflint actionlint
 
 .PHONY: test-tools
 test-tools:
@@ -32,25 +32,29 @@ test-tools:
 	@.ci/tools postgres || [ "$(PLUMBLINE_REQUIRE_ALL)" != 1 ]
 
 .PHONY: check
-check: ## formatting, vet, linters, known vulnerabilities
+check: ## formatting, vet, linters (Go, Terraform, workflows), known vulnerabilities
 	@unformatted=$$(gofmt -l $(wildcard cmd internal)); \
 		if [ -n "$$unformatted" ]; then printf 'not formatted (gofmt -w):\n%s\n' "$$unformatted"; exit 1; fi
 	go vet ./...
 	"$$(.ci/tools golangci-lint)" run ./...
 	"$$(.ci/tools staticcheck)" ./...
 	@.ci/vulncheck ./...
+	"$$(.ci/tools tflint)" --chdir=modules --recursive --config="$(CURDIR)/.tflint.hcl"
+	"$$(.ci/tools tflint)" --chdir=examples/aws --recursive --config="$(CURDIR)/.tflint.hcl"
+	"$$(.ci/tools actionlint)" deploy/ci/github/*.yml
 
 .PHONY: test
 test: test-tools ## all tests with the race detector; starts the servers it needs, except Gitea
 	go test -race -timeout 20m $(ARGS) ./...
 
 .PHONY: e2e
-e2e: ## the tests that need a real Gitea, another's GitHub, both engines, and providers with servers of their own
-	@.ci/tools system engine tofu provider-local provider-postgresql provider-minio gitea emulate minio oidc-provider
+e2e: ## the tests that need a real Gitea, another's GitHub and Slack, both engines, providers with servers of their own, and a simulated AWS
+	@.ci/tools system engine tofu provider-local provider-postgresql provider-minio gitea emulate minio oidc-provider goaws local-kms
 	@.ci/tools postgres
-	PLUMBLINE_E2E=1 PLUMBLINE_REQUIRE_ALL=1 go test -race -timeout 20m -count=1 $(ARGS) ./internal/forge/gitea ./internal/forge/github ./internal/forge/hook ./internal/testenv
+	@.ci/tools cloudsim || [ $$? = 3 ]
+	PLUMBLINE_E2E=1 PLUMBLINE_REQUIRE_ALL=1 go test -race -timeout 20m -count=1 $(ARGS) ./internal/forge/gitea ./internal/forge/github ./internal/forge/hook ./internal/testenv ./internal/notify ./internal/aws ./internal/artifact
 	PLUMBLINE_E2E=1 PLUMBLINE_REQUIRE_ALL=1 go test -race -timeout 20m -count=1 -run TestRealProvider $(ARGS) ./internal/web
-	PLUMBLINE_E2E=1 PLUMBLINE_REQUIRE_ALL=1 go test -race -timeout 30m -count=1 -run 'TestJourney|TestCommands|TestGate|TestPlansOfRealProviders|TestDrift' $(ARGS) ./internal/e2e
+	PLUMBLINE_E2E=1 PLUMBLINE_REQUIRE_ALL=1 go test -race -timeout 40m -count=1 -run 'TestJourney|TestCommands|TestGate|TestPlansOfRealProviders|TestDrift|TestNotify|TestModules|TestExamples|TestRoles|TestArtifactsInS3' $(ARGS) ./internal/e2e
 
 .PHONY: bench
 bench: test-tools ## measure, and print a table

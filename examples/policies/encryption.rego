@@ -41,6 +41,15 @@ deny contains {"address": rc.address, "msg": sprintf("a disk (%s) would not be e
 	not disk.encrypted == true
 }
 
+# Queues are encrypted unless somebody turns it off.
+deny contains {"address": rc.address, "msg": "the queue would not be encrypted; leave sqs_managed_sse_enabled out, or name a key in kms_master_key_id"} if {
+	some rc in plan.kept
+	rc.type == "aws_sqs_queue"
+	rc.change.after.sqs_managed_sse_enabled == false
+	not is_string(object.get(rc.change.after, "kms_master_key_id", null))
+	not plan.is_unknown(rc, "kms_master_key_id")
+}
+
 # Left unset, it is as the account's own setting has it, or off: nobody can tell from the plan.
 gets_worse(rc, _) if plan.is_new(rc)
 

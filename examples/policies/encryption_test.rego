@@ -40,3 +40,20 @@ test_disks if {
 	count(encryption.deny) == 0 with input as plan_test.of_one(plan_test.created("aws_instance", {"root_block_device": [{"encrypted": true}]}))
 	count(encryption.deny) == 0 with input as plan_test.of_one(plan_test.updated("aws_instance", after, after))
 }
+
+test_queue[name] if {
+	some name, t in {
+		"off": {"after": {"sqs_managed_sse_enabled": false, "kms_master_key_id": null}, "n": 1},
+		"off, and no key at all": {"after": {"sqs_managed_sse_enabled": false}, "n": 1},
+		"AWS's key": {"after": {"sqs_managed_sse_enabled": true}, "n": 0},
+		"left out": {"after": {}, "n": 0},
+		"a key of one's own": {"after": {"sqs_managed_sse_enabled": false, "kms_master_key_id": "alias/x"}, "n": 0},
+	}
+	count(encryption.deny) == t.n with input as plan_test.of_one(plan_test.created("aws_sqs_queue", t.after))
+}
+
+test_queue_with_a_key_that_is_not_known if {
+	change := plan_test.change("aws_sqs_queue", ["create"], null, {"sqs_managed_sse_enabled": false})
+	keyed := object.union(change, {"change": {"after_unknown": {"kms_master_key_id": true}}})
+	count(encryption.deny) == 0 with input as plan_test.of_one(keyed)
+}

@@ -1,4 +1,4 @@
-# Nothing by which machines are ruled, and no database, is open to the world.
+# Nothing by which machines are ruled, and no database, is open to the world, or has an address there.
 package plumbline.network
 
 import data.plumbline.plan
@@ -30,6 +30,12 @@ deny contains {"address": found.address, "msg": sprintf("every port is open to %
 	some found in ingress
 	is_world(found.range)
 	found.protocol in {"-1", "all"}
+}
+
+deny contains {"address": rc.address, "msg": "it has an address on the Internet; set publicly_accessible = false"} if {
+	some rc in plan.kept
+	rc.type in {"aws_db_instance", "aws_rds_cluster_instance", "aws_redshift_cluster", "aws_dms_replication_instance", "aws_mq_broker"}
+	rc.change.after.publicly_accessible == true
 }
 
 # A rule for every range of every security group, however it is written.

@@ -57,3 +57,9 @@ test_says_what_and_where if {
 test_what_is_not_known_is_no_error if {
 	count(network.deny) == 0 with input as group({"protocol": null, "from_port": null, "to_port": null, "cidr_blocks": [null]})
 }
+
+test_public_database if {
+	count(network.deny) == 1 with input as plan_test.of_one(plan_test.created("aws_db_instance", {"publicly_accessible": true}))
+	count(network.deny) == 0 with input as plan_test.of_one(plan_test.created("aws_db_instance", {"publicly_accessible": false}))
+	count(network.deny) == 0 with input as plan_test.of_one(plan_test.created("aws_other", {"publicly_accessible": true}))
+}

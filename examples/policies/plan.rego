@@ -39,3 +39,51 @@ allowed(text) := [s |
 	is_object(s)
 	s.Effect == "Allow"
 ]
+
+# Statements that are for everybody.
+for_anybody(statement) if {
+	some who in as_list(statement.Principal)
+	who == "*"
+}
+
+for_anybody(statement) if {
+	some who in as_list(statement.Principal.AWS)
+	who == "*"
+}
+
+# Everybody but those named.
+for_anybody(statement) if statement.NotPrincipal
+
+# Conditions that AWS counts as narrowing when it says whether a bucket is public, and those that name the caller's account.
+narrowing := {
+	"aws:sourceaccount", "aws:sourcearn", "aws:sourceowner", "aws:sourcevpc", "aws:sourcevpce", "aws:principalaccount", "aws:principalarn",
+	"aws:principalorgid", "aws:principalorgpaths", "aws:sourceorgid", "aws:userid", "kms:calleraccount", "s3:dataaccesspointaccount", "s3:dataaccesspointarn",
+}
+
+narrowed(statement) if {
+	some condition in conditions(statement)
+	condition.operator in {"stringequals", "stringequalsignorecase", "stringlike", "arnequals", "arnlike"}
+	condition.key in narrowing
+	every value in condition.values {
+		not startswith(value, "*")
+	}
+}
+
+narrowed(statement) if {
+	some condition in conditions(statement)
+	condition.operator == "ipaddress"
+	condition.key == "aws:sourceip"
+	every value in condition.values {
+		not endswith(value, "/0")
+	}
+}
+
+# Not those with IfExists, or for all values: they hold where there is no such key.
+conditions(statement) := [{"operator": trim_prefix(lower(operator), "foranyvalue:"), "key": lower(key), "values": texts} |
+	is_object(statement.Condition)
+	some operator, keys in statement.Condition
+	is_object(keys)
+	some key, values in keys
+	texts := [v | some v in as_list(values); is_string(v)]
+	count(texts) > 0
+]

@@ -59,3 +59,31 @@ test_unknown if {
 	plan.is_unknown(unknown("a", ["create"], "b"), "b")
 	not plan.is_unknown(created("a", {"b": 1}), "b")
 }
+
+test_for_anybody[name] if {
+	some name, t in {
+		"anybody": {"s": {"Principal": "*"}, "is": true},
+		"any AWS among others": {"s": {"Principal": {"AWS": ["arn:aws:iam::1:root", "*"]}}, "is": true},
+		"all but one": {"s": {"NotPrincipal": {"AWS": "arn:aws:iam::1:root"}}, "is": true},
+		"one account": {"s": {"Principal": {"AWS": "arn:aws:iam::1:root"}}, "is": false},
+		"a service": {"s": {"Principal": {"Service": "sns.amazonaws.com"}}, "is": false},
+	}
+	count([1 | plan.for_anybody(t.s)]) == {true: 1, false: 0}[t.is]
+}
+
+test_narrowed[name] if {
+	some name, t in {
+		"from an account": {"c": {"StringEquals": {"aws:SourceAccount": "1"}}, "is": true},
+		"of an organisation": {"c": {"ForAnyValue:StringLike": {"aws:PrincipalOrgPaths": ["o-1/*"]}}, "is": true},
+		"from addresses": {"c": {"IpAddress": {"aws:SourceIp": "192.0.2.0/24"}}, "is": true},
+		"from every address": {"c": {"IpAddress": {"aws:SourceIp": ["192.0.2.0/24", "0.0.0.0/0"]}}, "is": false},
+		"of any account": {"c": {"StringLike": {"aws:SourceAccount": "*"}}, "is": false},
+		"if it exists": {"c": {"StringEqualsIfExists": {"aws:SourceAccount": "1"}}, "is": false},
+		"over TLS": {"c": {"Bool": {"aws:SecureTransport": "true"}}, "is": false},
+		"odd": {"c": "aws:SourceAccount", "is": false},
+		"odd inside": {"c": {"StringEquals": ["aws:SourceAccount"]}, "is": false},
+	}
+	count([1 | plan.narrowed({"Condition": t.c})]) == {true: 1, false: 0}[t.is]
+}
+
+test_not_narrowed_without_condition if not plan.narrowed({"Principal": "*"})

@@ -53,8 +53,8 @@ deny contains {"address": rc.address, "msg": "the bucket's policy lets anybody i
 	some rc in plan.kept
 	rc.type in {"aws_s3_bucket", "aws_s3_bucket_policy"}
 	some statement in plan.allowed(rc.change.after.policy)
-	for_anybody(statement)
-	not narrowed(statement)
+	plan.for_anybody(statement)
+	not plan.narrowed(statement)
 }
 
 # A policy that names the bucket it is for is not known before the bucket is there.
@@ -63,50 +63,3 @@ warn contains {"address": rc.address, "msg": "the bucket's policy is not known b
 	rc.type == "aws_s3_bucket_policy"
 	plan.is_unknown(rc, "policy")
 }
-
-for_anybody(statement) if {
-	some who in plan.as_list(statement.Principal)
-	who == "*"
-}
-
-for_anybody(statement) if {
-	some who in plan.as_list(statement.Principal.AWS)
-	who == "*"
-}
-
-# Everybody but those named.
-for_anybody(statement) if statement.NotPrincipal
-
-# Conditions that AWS counts as narrowing when it says whether a bucket is public.
-narrowing := {
-	"aws:sourceaccount", "aws:sourcearn", "aws:sourceowner", "aws:sourcevpc", "aws:sourcevpce", "aws:principalaccount", "aws:principalarn",
-	"aws:principalorgid", "aws:principalorgpaths", "aws:sourceorgid", "aws:userid", "s3:dataaccesspointaccount", "s3:dataaccesspointarn",
-}
-
-narrowed(statement) if {
-	some condition in conditions(statement)
-	condition.operator in {"stringequals", "stringequalsignorecase", "stringlike", "arnequals", "arnlike"}
-	condition.key in narrowing
-	every value in condition.values {
-		not startswith(value, "*")
-	}
-}
-
-narrowed(statement) if {
-	some condition in conditions(statement)
-	condition.operator == "ipaddress"
-	condition.key == "aws:sourceip"
-	every value in condition.values {
-		not endswith(value, "/0")
-	}
-}
-
-# Not those with IfExists, or for all values: they hold where there is no such key.
-conditions(statement) := [{"operator": trim_prefix(lower(operator), "foranyvalue:"), "key": lower(key), "values": texts} |
-	is_object(statement.Condition)
-	some operator, keys in statement.Condition
-	is_object(keys)
-	some key, values in keys
-	texts := [v | some v in plan.as_list(values); is_string(v)]
-	count(texts) > 0
-]

@@ -297,6 +297,50 @@ func TestExample(t *testing.T) {
 	}
 }
 
+// TestExamples loads every other configuration that we hand out.
+func TestExamples(t *testing.T) {
+	want := map[string][]string{
+		"../../examples/aws/branches/plumbline.hcl": {"infra/development env/development automatic", "infra/staging env/staging approval", "infra/production env/production approval"},
+		"../../examples/aws/paths/plumbline.hcl":    {"infra/development main automatic", "infra/staging main automatic", "infra/production main approval"},
+		"../../examples/aws/accounts/plumbline.hcl": {"accounts/development main automatic", "accounts/production production approval"},
+		"../../deploy/compose/plumbline.hcl":        {"infra/production env/production approval"},
+	}
+	for file, environments := range want {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		cfg, err := config.Parse(map[string][]byte{file: text}, config.System{
+			Getenv: func(name string) (string, bool) {
+				if strings.HasSuffix(name, "_ISSUER") {
+					return "https://sso.example.com", true
+				}
+				return "planted-" + name, true
+			},
+			ReadFile: func(name string) ([]byte, error) {
+				if !strings.HasPrefix(name, "/run/secrets/") {
+					return nil, fs.ErrNotExist
+				}
+				return []byte("planted-password\n"), nil
+			},
+			Stat: os.Stat,
+		})
+		if err != nil {
+			t.Errorf("%s: %v", file, err)
+			continue
+		}
+		var got []string
+		for _, r := range cfg.Repositories {
+			for _, e := range r.Environments {
+				got = append(got, fmt.Sprintf("%s %s %s", e.Key(), e.Branch, e.Apply))
+			}
+		}
+		if fmt.Sprint(got) != fmt.Sprint(environments) {
+			t.Errorf("%s: environments %q, want %q", file, got, environments)
+		}
+	}
+}
+
 func TestValidName(t *testing.T) {
 	for name, want := range map[string]bool{
 		"a": true, "0": true, "env-1.x_y": true, strings.Repeat("a", 63): true,

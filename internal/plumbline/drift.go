@@ -209,6 +209,7 @@ type DriftEvent struct {
 	At   time.Time
 	What DriftEventKind
 	Who  string // a person, "schedule", "" a check
+	Door Door   // by which the person came; it is in the audit log alone
 	Text string
 }
 
@@ -438,15 +439,15 @@ func (d DriftItem) Reconsider(rules []IgnoreRule, now time.Time) (w DriftWrite, 
 }
 
 // Acknowledge notes that somebody knows.
-func (d DriftItem) Acknowledge(by, note string, now time.Time) (DriftWrite, error) {
+func (d DriftItem) Acknowledge(who Person, note string, now time.Time) (DriftWrite, error) {
 	if !d.Open() {
 		return DriftWrite{}, refuse(ErrConflict, "", "Drift item %d is resolved.", d.ID)
 	}
 	w := DriftWrite{Item: d}
-	w.Item.Acknowledged = &Acknowledgement{By: by, At: now, Note: note}
+	w.Item.Acknowledged = &Acknowledgement{By: who.Name, At: now, Note: note}
 	w.Item.forgive()
 	w.tell(now, EventAcknowledged, note)
-	w.Events[0].Who = by
+	w.Events[0].Who, w.Events[0].Door = who.Name, who.Door
 	return w, nil
 }
 

@@ -98,7 +98,7 @@ func TestLifeOfDrift(t *testing.T) {
 func TestAcknowledgedDriftIsQuietUntilItChanges(t *testing.T) {
 	l := newLife(t)
 	l.look(changed("aws_route.a", "gateway_id", `"x"`))
-	w, err := l.item(1).Acknowledge("ann", "looking", l.now)
+	w, err := l.item(1).Acknowledge(Person{Name: "ann"}, "looking", l.now)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -116,7 +116,7 @@ func TestAcknowledgedDriftIsQuietUntilItChanges(t *testing.T) {
 		t.Errorf("nobody knows of the other value, yet it is %s", s)
 	}
 	l.look()
-	if _, err := l.item(1).Acknowledge("ann", "", l.now); !errors.Is(err, ErrConflict) {
+	if _, err := l.item(1).Acknowledge(Person{Name: "ann"}, "", l.now); !errors.Is(err, ErrConflict) {
 		t.Errorf("a resolved one cannot be acknowledged: %v", err)
 	}
 }

@@ -410,7 +410,7 @@ func TestBreaker(t *testing.T) {
 	if it.tries() != RemedyTries || it.Returned != RemedyTries {
 		t.Errorf("it counts %d, and came back %d times", it.tries(), it.Returned)
 	}
-	w, err := it.Acknowledge("ann", "", at)
+	w, err := it.Acknowledge(Person{Name: "ann"}, "", at)
 	must(t, err)
 	if w.Item.tries() != 0 || it.tries() != RemedyTries {
 		t.Errorf("acknowledged, it counts %d, the one before %d", w.Item.tries(), it.tries())

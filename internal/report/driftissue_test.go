@@ -391,7 +391,7 @@ func TestDriftIssueAcknowledged(t *testing.T) {
 			t.Fatal(items, err)
 		}
 		if _, err := r.store.UpdateDrift(t.Context(), items[0].ID, r.now, func(it plumbline.DriftItem, now time.Time) (plumbline.DriftWrite, error) {
-			return it.Acknowledge(by, note, now)
+			return it.Acknowledge(plumbline.Person{Name: by}, note, now)
 		}); err != nil {
 			t.Fatal(err)
 		}

@@ -199,7 +199,7 @@ func (s *Store) UpdateDrift(ctx context.Context, id int64, now time.Time, rule f
 		out = w.Item
 		for _, e := range w.Events {
 			if e.Who != "" {
-				t.tell(now, auditDrift(it.Stack, e.Who, "", fmt.Sprintf("drift item %d, %s: %s %s", id, it.Difference.Address, e.What, e.Text)))
+				t.tell(now, auditDrift(it.Stack, e.Who, e.Door, fmt.Sprintf("drift item %d, %s: %s %s", id, it.Difference.Address, e.What, e.Text)))
 			}
 		}
 		if err := t.writeDrift(ctx, w); err != nil {

@@ -70,7 +70,7 @@ func TestLifeOfADriftItem(t *testing.T) {
 		}
 
 		it, err := l.s.UpdateDrift(ctx, 1, l.now, func(it plumbline.DriftItem, now time.Time) (plumbline.DriftWrite, error) {
-			return it.Acknowledge(ann.Name, "looking", now)
+			return it.Acknowledge(ann, "looking", now)
 		})
 		if err != nil || it.State(l.now) != plumbline.DriftAcknowledged || l.drifted() != 1 || l.version() != v+1 {
 			t.Errorf("%v, %s, %d drifted, news %d", err, it.State(l.now), l.drifted(), l.version())
@@ -118,14 +118,14 @@ func TestLifeOfADriftItem(t *testing.T) {
 		}
 		var told []string
 		for _, e := range must[[]plumbline.AuditRow](t)(l.s.AuditEntries(ctx, plumbline.AuditFilter{Action: plumbline.AuditDrift})) {
-			told = append(told, e.Who+": "+e.Detail)
+			told = append(told, e.Who+" ("+string(e.Door)+"): "+e.Detail)
 		}
 		wantTold := []string{
-			"ann@example.com: drift item 1, aws_route.nat: acknowledged looking",
-			"ann@example.com: rule 1 ignores aws_route.* until 2026-01-02: the failover (sre)",
-			"ann@example.com: rule 1 lifted",
+			"ann@example.com (api): drift item 1, aws_route.nat: acknowledged looking",
+			"ann@example.com (api): rule 1 ignores aws_route.* until 2026-01-02: the failover (sre)",
+			"ann@example.com (api): rule 1 lifted",
 		}
-		if len(told) != 3 || told[0] != wantTold[0] || told[2] != wantTold[2] || !strings.HasPrefix(told[1], "ann@example.com: rule 1 ignores aws_route.* until ") {
+		if len(told) != 3 || told[0] != wantTold[0] || told[2] != wantTold[2] || !strings.HasPrefix(told[1], "ann@example.com (api): rule 1 ignores aws_route.* until ") {
 			t.Errorf("the audit log has %q", told)
 		}
 	})

@@ -222,7 +222,7 @@ func TestMendWithoutAsking(t *testing.T) {
 		}
 		// Somebody takes note of it: it counts from the beginning when it comes back after that.
 		must[plumbline.DriftItem](t)(l.s.UpdateDrift(ctx, l.item("net").ID, l.now, func(it plumbline.DriftItem, now time.Time) (plumbline.DriftWrite, error) {
-			return it.Acknowledge("ann", "", now)
+			return it.Acknowledge(plumbline.Person{Name: "ann"}, "", now)
 		}))
 		l.check("net")
 		l.now = l.now.Add(200 * time.Hour)

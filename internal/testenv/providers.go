@@ -1,14 +1,12 @@
 package testenv
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
+	"bytes"
 	"errors"
-	"fmt"
-	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 )
@@ -29,31 +27,42 @@ func PostgresProvider(t testing.TB) (mirror string) {
 }
 
 // SimulatedAWS returns a filesystem mirror that holds a simulated hashicorp/aws 6.20.0, whose cloud is the directory that
-// CLOUDSIM_DIR names, and hashicorp/random 3.7.2. Its first call builds it, which takes ten seconds or, with nothing
-// downloaded, a minute; from then on it lies in the cache. Without the source, which is beside the checkout and not part
-// of it, the test is skipped.
+// CLOUDSIM_DIR names, and hashicorp/random 3.7.2. When it is not in the cache, .ci/tools builds it, which takes ten seconds or, with
+// nothing downloaded, a minute. Without the source, which is beside the checkout and not part of it, the test is
+// skipped, even where everything is required: a checkout alone cannot have it.
 func SimulatedAWS(t testing.TB) (mirror string) {
 	t.Helper()
-	source, err := cloudsimSource()
-	if err != nil {
-		unavailable(t, "no simulated AWS to test with: %v", err)
-	}
-	mirror, err = cloudsim(source)
-	if err != nil {
-		t.Fatalf("build %s: %v", source, err)
+	mirror, err := cloudsim()
+	var exit *exec.ExitError
+	switch {
+	case errors.As(err, &exit) && exit.ExitCode() == 3:
+		t.Skipf("no simulated AWS to test with: %s", bytes.TrimSpace(exit.Stderr))
+	case errors.As(err, &exit):
+		t.Fatalf("no simulated AWS to test with: %v\n%s", err, exit.Stderr)
+	case err != nil:
+		t.Fatal(err)
 	}
 	return mirror
 }
 
-// cloudsimSource finds ../shared/cloudsim, seen from the top of the checkout.
-func cloudsimSource() (string, error) {
+var cloudsim = sync.OnceValues(func() (string, error) {
+	root, err := Checkout()
+	if err != nil {
+		return "", err
+	}
+	out, err := exec.Command(filepath.Join(root, ".ci", "tools"), "cloudsim").Output()
+	return strings.TrimSpace(string(out)), err
+})
+
+// Checkout returns the top of the checkout that the test runs in.
+func Checkout() (string, error) {
 	dir, err := os.Getwd()
 	if err != nil {
 		return "", err
 	}
 	for {
 		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
-			break
+			return dir, nil
 		}
 		parent := filepath.Dir(dir)
 		if parent == dir {
@@ -61,75 +70,4 @@ func cloudsimSource() (string, error) {
 		}
 		dir = parent
 	}
-	source := filepath.Join(filepath.Dir(dir), "shared", "cloudsim")
-	_, err = os.Stat(filepath.Join(source, "mirror.sh"))
-	return source, err
-}
-
-var cloudsimOnce struct {
-	sync.Once
-	mirror string
-	err    error
-}
-
-// cloudsim returns the mirror made of that source; the first call of this process makes it, unless it is in the cache.
-func cloudsim(source string) (string, error) {
-	cloudsimOnce.Do(func() { cloudsimOnce.mirror, cloudsimOnce.err = makeCloudsim(source) })
-	return cloudsimOnce.mirror, cloudsimOnce.err
-}
-
-// makeCloudsim runs the source's own script. The result appears in the cache whole or not at all, under a name that
-// tells what it was made of; of two processes that make it at once, the later one's is dropped.
-func makeCloudsim(source string) (_ string, err error) {
-	cache, err := cacheDir()
-	if err != nil {
-		return "", err
-	}
-	sum, err := hashTree(source)
-	if err != nil {
-		return "", err
-	}
-	dir := filepath.Join(cache, "cloudsim", sum)
-	if _, err := os.Stat(dir); err == nil {
-		return dir, nil
-	}
-	if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
-		return "", err
-	}
-	fresh, err := os.MkdirTemp(filepath.Dir(dir), ".build-")
-	if err != nil {
-		return "", err
-	}
-	defer func() { err = errors.Join(err, os.RemoveAll(fresh)) }()
-	cmd := exec.Command(filepath.Join(source, "mirror.sh"), filepath.Join(fresh, "mirror"))
-	cmd.Env = append(os.Environ(), "GOWORK=off", "GOFLAGS=", "CLOUDSIM_PROVIDERS=aws 6.20.0\nrandom 3.7.2")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("mirror.sh: %w\n%s", err, out)
-	}
-	// What the script says of its own directory is about to be wrong.
-	if err := os.Remove(filepath.Join(fresh, "mirror", "terraformrc")); err != nil {
-		return "", err
-	}
-	if err := os.Rename(filepath.Join(fresh, "mirror"), dir); err != nil && !errors.Is(err, fs.ErrExist) {
-		return "", err
-	}
-	return dir, nil
-}
-
-// hashTree hashes names and contents of the files below dir.
-func hashTree(dir string) (string, error) {
-	h := sha256.New()
-	root := os.DirFS(dir)
-	err := fs.WalkDir(root, ".", func(path string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() {
-			return err
-		}
-		b, err := fs.ReadFile(root, path)
-		if err != nil {
-			return err
-		}
-		fmt.Fprintf(h, "%x %s\n", sha256.Sum256(b), path)
-		return nil
-	})
-	return hex.EncodeToString(h.Sum(nil))[:16], err
 }

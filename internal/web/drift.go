@@ -174,7 +174,7 @@ func (s *Server) acknowledge(ctx context.Context, who Identity, id, note string)
 		return it, err
 	}
 	return s.c.Store.UpdateDrift(ctx, it.ID, s.c.Now(), func(it plumbline.DriftItem, now time.Time) (plumbline.DriftWrite, error) {
-		return it.Acknowledge(who.person(s.c.Access).Name, note, now)
+		return it.Acknowledge(who.person(s.c.Access), note, now)
 	})
 }
 

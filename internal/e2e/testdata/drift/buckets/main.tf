@@ -35,6 +35,8 @@ resource "minio_ilm_policy" "logs" {
     id         = "expire"
     expiration = "7d"
   }
+  # MinIO may lose one of two settings of a bucket that are made at the same time.
+  depends_on = [minio_s3_bucket_versioning.logs]
 }
 
 resource "minio_s3_bucket" "site" {

@@ -25,6 +25,7 @@ resource "minio_s3_bucket_versioning" "quiet" {
   lifecycle {
     ignore_changes = [versioning_configuration]
   }
+  depends_on = [minio_s3_bucket_policy.quiet]
 }
 
 # Its etag and version are only computed.
