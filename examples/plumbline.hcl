@@ -65,8 +65,16 @@ repository "infra" {
       reason = "change freeze"
     }
     drift {
-      schedule = "0 */6 * * *" # compares reality with Git
-      timezone = "Europe/London"
+      schedule  = "0 */6 * * *" # compares reality with Git
+      timezone  = "Europe/London"
+      remediate = "propose" # "report", "propose", "apply": docs/drift.md
+
+      ignore {
+        address   = "aws_autoscaling_group.*"
+        attribute = "desired_capacity"
+        reason    = "autoscaled"
+        owner     = "sre"
+      }
     }
   }
 }

@@ -44,6 +44,7 @@ var edges = map[string]map[string]string{
 	},
 
 	// The adapters speak the domain's language to the outside.
+	"internal/adopt":             {"internal/plumbline": "rewrites files so that they ask for what a Difference found"},
 	"internal/artifact":          {}, // bytes under names: it need not know what they mean
 	"internal/redact":            {}, // text in, text out
 	"internal/redact/redacttest": {}, // secrets and ordinary text for the tests of whoever masks

@@ -88,6 +88,13 @@ func (r repoGit) Restore(ctx context.Context, p plumbline.Restoration) (commit s
 	})
 }
 
+// Edit pushes a commit that changes files.
+func (r repoGit) Edit(ctx context.Context, e plumbline.Edition) (commit string, err error) {
+	return r.PushEdit(ctx, git.Edit{
+		Onto: e.Onto, Files: e.Files, Ref: "refs/heads/" + e.Branch, Expect: e.Expect, Message: e.Message, Author: author, When: e.When,
+	})
+}
+
 // source lays out what a run plans: for a proposal the merge of its head into the target, else its commit.
 type source struct {
 	repos map[string]repoGit

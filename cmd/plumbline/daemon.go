@@ -21,6 +21,7 @@ import (
 	"github.com/robfig/cron/v3"
 	"go.uber.org/zap"
 
+	"github.com/plumbline/plumbline/internal/adopt"
 	"github.com/plumbline/plumbline/internal/artifact"
 	"github.com/plumbline/plumbline/internal/config"
 	"github.com/plumbline/plumbline/internal/discover"
@@ -134,7 +135,7 @@ func build(ctx context.Context, cfg *config.Config, log *zap.Logger) (d *daemon,
 		d.loops = append(d.loops, events)
 	}
 	working := worker.Config{
-		Name: cfg.Server.Node, Queue: d.store, Engine: host, Blobs: d.dir, Slots: cfg.Server.Workers, Log: log.Named("worker"),
+		Name: cfg.Server.Node, Queue: d.store, Engine: host, Blobs: d.dir, Slots: cfg.Server.Workers, Drift: cfg.Server.DriftWorkers, Log: log.Named("worker"),
 		Source:   source{repos: d.repos, store: d.store, envs: d.environment},
 		Settings: d.settings, Rules: d.rules,
 	}
@@ -257,7 +258,7 @@ func (d *daemon) repository(repo plumbline.Repository, caches *git.Cache, docs p
 	}
 	r := repoGit{Repo: mirror, cache: discover.NewCache(100_000), memo: &layouts{byID: map[string]plumbline.Layout{}}}
 	d.repos[repo.Name] = r
-	w := watch.New(watch.Config{Repository: repo, Git: r, Forge: client, Ledger: d.store, Access: d.cfg.Access})
+	w := watch.New(watch.Config{Repository: repo, Git: r, Forge: client, Ledger: d.store, Access: d.cfg.Access, Adopt: adopt.Literals})
 	schedule, err := cron.ParseStandard(repo.Poll)
 	if err != nil {
 		return fmt.Errorf("poll: %w", err)
@@ -279,13 +280,7 @@ func (d *daemon) repository(repo plumbline.Repository, caches *git.Cache, docs p
 	d.poll[repo.Name] = poll
 	d.loops = append(d.loops, poll)
 	for _, env := range repo.Environments {
-		if env.Drift.Schedule == "" {
-			continue
-		}
-		d.loops = append(d.loops, newLoop("drift "+env.Key(), func(ctx context.Context) (string, time.Time, error) {
-			res, next, err := w.CheckDrift(ctx, env)
-			return fmt.Sprintf("%d runs queued", res.Queued), next, err
-		}))
+		d.loops = append(d.loops, d.driftLoops(env, w)...)
 	}
 	reporter := report.New(report.Config{
 		Repository: repo, Forge: client, Ledger: d.store, Plans: docs, PublicURL: d.cfg.Server.PublicURL,

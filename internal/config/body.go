@@ -349,7 +349,6 @@ func (b *body) kind() string {
 var later = map[string][]string{
 	"providers":   {"allow"},
 	"environment": {"sops"},
-	"drift":       {"remediate", "apply_only", "ignore"},
 }
 
 // suggest says what to write instead of an unknown name.

@@ -38,6 +38,7 @@ type Server struct {
 	DataDir           string
 	Database          string // "sqlite:PATH" or a postgres:// URL, which may hold a password
 	Workers           int    // concurrent Terraform processes on this node
+	DriftWorkers      int    // how many of them at most compare reality with Git
 	EncryptionKeyFile string
 	Node              string // name of this node among those that share the database
 

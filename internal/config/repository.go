@@ -179,7 +179,7 @@ func (r *reader) environment(b *body, repository string, f Forge, access plumbli
 		r.ownCredentials(b, env.AWS)
 	}
 	if d := b.one("drift"); d != nil {
-		env.Drift = r.drift(d, f)
+		env.Drift = r.drift(d, env.Apply, f)
 	}
 	b.done()
 	return env
@@ -200,25 +200,6 @@ func (r *reader) globs(b *body, name string) []string {
 		out = append(out, t.value)
 	}
 	return out
-}
-
-func (r *reader) drift(b *body, f Forge) plumbline.DriftPolicy {
-	schedule := b.required("schedule", `"0 */6 * * *"`)
-	zone := b.text("timezone")
-	if schedule.ok {
-		r.schedule("schedule", schedule)
-	}
-	_ = r.zone(b, zone)
-	if zone.ok && strings.HasPrefix(schedule.value, "@every") {
-		r.problem(zone.at, "timezone in %s has no effect on %s, which counts from the start; take it out", b.what, schedule)
-	}
-	k, known := kinds[f.Kind]
-	issue := b.boolean("issue", k.issues)
-	if known && issue && !k.issues {
-		r.problem(b.place("issue"), "issue in %s cannot be kept: a %s forge has no issues; take it out, the status of the commit tells of drift", b.what, f.Kind)
-	}
-	b.done()
-	return plumbline.DriftPolicy{Schedule: schedule.value, Timezone: zone.value, NoIssue: k.issues && !issue}
 }
 
 // sameStacks refuses two environments with the same stacks: each would apply what the other has planned.

@@ -19,6 +19,10 @@ func (r *reader) server(b *body) Server {
 		DataDir:   defaultDataDir,
 		Workers:   b.number("workers", max(r.sys.CPUs, 1), 1, maxWorkers),
 	}
+	s.DriftWorkers = b.number("drift_workers", max(s.Workers/2, 1), 1, maxWorkers)
+	if b.has("drift_workers") && s.DriftWorkers > s.Workers {
+		r.problem(b.place("drift_workers"), "drift_workers is %d, more than the %d workers that there are; they are of those, so write less, so that one is left for proposals", s.DriftWorkers, s.Workers)
+	}
 	if s.PublicURL == "" && !strings.HasSuffix(s.Listen, ":0") {
 		s.PublicURL = "http://" + s.Listen
 	}

@@ -136,7 +136,10 @@ func Audit(before, after Run) []AuditEntry {
 	case StateApproved:
 		add(AuditGate, worker, "", after.agreement())
 	case StateAwaiting:
-		if before.State == StateApproved {
+		switch {
+		case before.State == StateApproved && after.Mending != nil && after.Mending.Why != "":
+			add(AuditGate, worker, "", "not applied without asking: "+after.Mending.Why)
+		case before.State == StateApproved:
 			add(AuditGate, worker, "", "a yes does not count any more")
 		}
 	case StateExpired:

@@ -97,9 +97,17 @@ type Footing struct {
 	Ahead  string // the branch's head, when it has commits for the stack that were not applied
 }
 
-// DriftChecks returns one run for each stack of an environment, or for those named. A stack of which there is no footing is checked at the head.
+// DriftChecks returns one run for each stack of an environment, or for those named. A stack of which there is no footing is checked at the head. Those of a
+// tick are spread, those that people wait for are not.
 func DriftChecks(e Environment, head, by string, tick time.Time, stacks []StackStatus, footing map[string]Footing, only []string, now time.Time) []Run {
-	var out []Run
+	var (
+		out  []Run
+		from time.Time
+		over time.Duration
+	)
+	if !tick.IsZero() {
+		from, over = e.Drift.spread(tick, now)
+	}
 	for _, s := range stacks {
 		if s.Removed || !wanted(only, s) {
 			continue
@@ -115,6 +123,9 @@ func DriftChecks(e Environment, head, by string, tick time.Time, stacks []StackS
 		switch {
 		case !tick.IsZero():
 			r.Because = "the schedule of " + e.Name
+			r.NotBefore = from.Add(r.Stack.place(over))
+		case by == BySchedule:
+			r.Because = "what was put right is looked at"
 		case by == ByPoll:
 			r.Because = "first look at " + e.Branch
 		default:

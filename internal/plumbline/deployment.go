@@ -44,17 +44,26 @@ type EnvironmentStatus struct {
 }
 
 // NewestPerStack keeps the newest run of each stack, of runs listed newest first. What a stack of an older deployment failed at is not
-// mended by a newer deployment that left the stack out.
+// mended by a newer deployment that left the stack out. A run that puts drift right says something of that only once it is applied.
 func NewestPerStack(runs []Run) []Run {
 	seen := map[StackRef]bool{}
 	var out []Run
 	for _, r := range runs {
-		if !seen[r.Stack] {
+		if !seen[r.Stack] && (r.Mending == nil || r.begun()) {
 			seen[r.Stack] = true
 			out = append(out, r)
 		}
 	}
 	return out
+}
+
+// begun reports whether its apply has begun.
+func (r Run) begun() bool {
+	switch r.State {
+	case StateApplying, StateApplied, StateInterrupted:
+		return true
+	}
+	return r.State == StateFailed && r.Failure != nil && r.Failure.Kind == FailApply
 }
 
 // StatusOf derives an environment's status from its head ("": never seen), the newest deploy run of each stack, and its stacks.

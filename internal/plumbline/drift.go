@@ -382,6 +382,7 @@ func (l DriftLook) again(it DriftItem, d Difference) DriftWrite {
 	case w.Item.Fingerprint != before && before != "":
 		w.Item.Changed, w.Item.Survived, w.Item.Noise, w.Item.Acknowledged, w.Item.Actor = l.At, 0, "", nil, nil
 		w.Item.Cause = l.cause(d)
+		w.Item.forgive()
 		w.tell(l.At, EventChanged, "")
 	case applied && w.Item.Noise == "":
 		w.Item.Survived++
@@ -444,6 +445,7 @@ func (d DriftItem) Acknowledge(who Person, note string, now time.Time) (DriftWri
 	}
 	w := DriftWrite{Item: d}
 	w.Item.Acknowledged = &Acknowledgement{By: who.Name, At: now, Note: note}
+	w.Item.forgive()
 	w.tell(now, EventAcknowledged, note)
 	w.Events[0].Who, w.Events[0].Door = who.Name, who.Door
 	return w, nil

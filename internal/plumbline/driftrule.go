@@ -156,3 +156,13 @@ func inside(pattern, p string) bool {
 	}
 	return false
 }
+
+// RunsOut is when the next of the rules in force ends; zero: none does.
+func RunsOut(rules []IgnoreRule, now time.Time) (next time.Time) {
+	for _, r := range rules {
+		if !r.Until.IsZero() && r.InForce(now) && (next.IsZero() || r.Until.Before(next)) {
+			next = r.Until
+		}
+	}
+	return next
+}

@@ -34,6 +34,8 @@ func Explain(r Run, siblings []Run, now time.Time) string {
 				names = append(names, fmt.Sprintf("%s (run %s, %s)", s.Stack.Name, s.ID, s.Label()))
 			}
 			say("It waits for %s, which it depends on.", strings.Join(names, ", "))
+		} else if due := r.Due(now); due != "" {
+			say("It is due %s: the checks of one tick are spread. `plumbline drift check` begins it now.", due)
 		} else {
 			say("It waits for a worker.")
 		}
@@ -41,6 +43,9 @@ func Explain(r Run, siblings []Run, now time.Time) string {
 		say("%s has been planning it for %s.", r.Claim.Worker, ago(now.Sub(r.Started)))
 	case StateAwaiting:
 		say("The plan %s (%s) waits for %s.", ShortDigest(r.Plan.Digest), r.Plan.Summary, r.Needs(now))
+		if m := r.Mending; m != nil && m.Why != "" {
+			say("It is not applied without asking: %s.", m.Why)
+		}
 		if stale := r.staleApprovals(now); stale != "" {
 			say("%s", stale)
 		}
@@ -134,7 +139,10 @@ func (r *Run) agreement() string {
 		}
 		by = append(by, who)
 	}
-	if len(by) == 0 {
+	switch {
+	case len(by) == 0 && r.Cleared():
+		return fmt.Sprintf("approved without asking by remediate = apply of %s (limits: %s)", r.Stack.Environment, r.Mending.Limits)
+	case len(by) == 0:
 		return "as its environment applies automatically"
 	}
 	return "approved by " + strings.Join(by, ", ")
@@ -321,7 +329,19 @@ func (c *trail) behind(r Run, name string) {
 			return
 		}
 	}
+	if due := r.Due(c.now); due != "" {
+		c.add(r.ID, name+" is due "+due, "the checks of one tick are spread")
+		return
+	}
 	c.add(r.ID, name+" waits for a worker", "")
+}
+
+// Due says when a queued run may be begun that may not be yet, as in "at 12:03:07 UTC"; "" if it may.
+func (r *Run) Due(now time.Time) string {
+	if r.State != StateQueued || !r.NotBefore.After(now) {
+		return ""
+	}
+	return fmt.Sprintf("at %s", r.NotBefore.UTC().Format("15:04:05 MST"))
 }
 
 func (c *trail) closed(r Run) bool {

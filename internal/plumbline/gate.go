@@ -78,10 +78,11 @@ type Glass struct {
 	At     time.Time
 }
 
-// demands lists what the plan at hand needs. A destroy always needs a person, whatever the environment says.
+// demands lists what the plan at hand needs. A destroy always needs a person, whatever the environment says, and so does what puts drift right, unless it
+// is within the limits of what is done without asking.
 func (r *Run) demands() []Demand {
 	var out []Demand
-	if r.Policy.Apply != ApplyAutomatic || r.Kind == KindDestroy {
+	if (r.Policy.Apply != ApplyAutomatic || r.Kind == KindDestroy || r.Mending != nil) && !r.Cleared() {
 		out = append(out, Demand{Count: max(r.Policy.Approval.Count, 1), From: r.Policy.Approval.From})
 	}
 	for _, f := range r.Findings {
@@ -146,6 +147,9 @@ func (r *Run) meets(a Approval, from []string) bool {
 // excluded says why somebody's yes does not count, "" if it does. Where it is not known who wrote the change, nobody can be told from its author.
 func (r *Run) excluded(p Person) string {
 	for _, x := range r.Policy.Approval.Not {
+		if r.Mending != nil && x != NotEarlierApprover {
+			continue // it brings nothing that somebody wrote
+		}
 		var who []string
 		switch x {
 		case NotAuthor:
@@ -431,11 +435,12 @@ func (r *Run) Adapt(e Environment, access Access, now time.Time) bool {
 	if glass != nil && access.Allow(access.Person(glass.By, glass.Told, glass.Door), MayBreakGlass, e.Key()) != nil {
 		glass = nil
 	}
-	if glass == r.Glass && policy.equal(r.Policy) && slices.EqualFunc(kept, r.Approvals, same) {
+	mending := r.mendUnder(e.Drift)
+	if glass == r.Glass && mending == r.Mending && policy.equal(r.Policy) && slices.EqualFunc(kept, r.Approvals, same) {
 		return false
 	}
 	asked := policy.Policies != r.Policy.Policies
-	r.Policy, r.Approvals, r.Glass = policy, kept, glass
+	r.Policy, r.Approvals, r.Glass, r.Mending = policy, kept, glass, mending
 	switch {
 	case asked && (r.State == StateAwaiting || r.State == StateApproved):
 		r.Because = "the policies have changed since the plan was made"

@@ -14,7 +14,7 @@ import (
 // door, rules and roles that change, authors that become known late, time that passes. Whenever the run is applied, a record that was kept
 // beside it must say that what is applied was agreed to, by the rules of that moment.
 func TestRulesInForce(t *testing.T) {
-	applied, glass, refused := 0, 0, 0
+	applied, glass, refused, alone := 0, 0, 0, 0
 	for seed := range uint64(6000) {
 		j := newJourney(seed)
 		for range 60 {
@@ -26,15 +26,18 @@ func TestRulesInForce(t *testing.T) {
 				t.Fatalf("journey %d: applied although %s\n%s", seed, why, strings.Join(j.trail, "\n"))
 			}
 			applied++
-			if j.r.Glass != nil {
+			switch {
+			case j.r.Glass != nil:
 				glass++
+			case j.r.Cleared():
+				alone++
 			}
 			j.finish()
 		}
 		refused += j.refused
 	}
-	if applied < 2000 || glass < 50 || refused < 10000 {
-		t.Errorf("the journeys say little: %d applied, %d with a broken glass, %d refused", applied, glass, refused)
+	if applied < 2000 || glass < 50 || refused < 10000 || alone < 200 {
+		t.Errorf("the journeys say little: %d applied, %d with a broken glass, %d without asking, %d refused", applied, glass, alone, refused)
 	}
 }
 
@@ -51,6 +54,8 @@ type journey struct {
 	pushers map[string]bool
 	denied  bool
 	dba     bool // a policy wants a yes of group dba
+	alone   bool // drift may be put right without asking
+	within  bool // the limits, of the plan at hand
 	refused int
 	trail   []string
 }
@@ -69,8 +74,12 @@ func newJourney(seed uint64) *journey {
 	j.r = Run{ID: 7, Kind: KindDeploy, State: StateQueued, Stack: StackRef{"infra", "production", "net"}, Subject: "deploy production", Commit: "c"}
 	j.rules()
 	j.r.Policy = j.env.policy()
-	if j.rnd.IntN(8) == 0 {
+	switch j.rnd.IntN(8) {
+	case 0:
 		j.r.Kind = KindDestroy
+	case 1, 2, 3:
+		j.alone = j.env.Drift.Remediate == RemediateApply
+		j.r.Mending = &Mending{Objects: []Mendable{{Address: "aws_route.nat"}}, Alone: j.alone, Limits: j.env.Drift.ApplyOnly}
 	}
 	return j
 }
@@ -89,6 +98,10 @@ func (j *journey) rules() {
 	}
 	if j.rnd.IntN(12) == 0 {
 		j.env.Apply = ApplyNever
+	}
+	j.env.Drift = DriftPolicy{Remediate: RemediatePropose}
+	if j.rnd.IntN(4) > 0 {
+		j.env.Drift = DriftPolicy{Remediate: RemediateApply, ApplyOnly: ApplyOnly{Actions: []Action{ActionUpdate}, Types: []string{"aws_route"}, MaxChanges: 1 + j.rnd.IntN(2), PerDay: 3}}
 	}
 	a := &j.env.Approval
 	a.Count = 1 + j.rnd.IntN(2)
@@ -147,7 +160,8 @@ func (j *journey) step() {
 		if j.dba {
 			o.Findings = append(o.Findings, PolicyFinding{Policy: "p", Level: PolicyApprove, Message: "ask", From: []string{"group:dba"}})
 		}
-		j.r.Adapt(j.env, j.access, j.now) // as whoever finishes a plan does
+		o.Plan.Changes, j.within = j.changes()
+		j.adapt() // as whoever finishes a plan does
 		j.try(fmt.Sprintf("planned %s %s denied=%t dba=%t", i.Digest[:3], i.Config, j.denied, j.dba), j.r.Finish(j.r.Claim, o, i, j.now))
 	case 5, 6, 7:
 		name := who
@@ -167,9 +181,13 @@ func (j *journey) step() {
 		}
 	case 9:
 		if j.rnd.IntN(3) == 0 {
+			was := j.env.Drift.ApplyOnly.MaxChanges
 			j.rules()
-			j.r.Adapt(j.env, j.access, j.now)
-			j.try(fmt.Sprintf("rules: %s %+v %v", j.env.Apply, j.env.Approval, j.access.Roles), nil)
+			if was != j.env.Drift.ApplyOnly.MaxChanges && (j.r.State == StateAwaiting || j.r.State == StateApproved) {
+				j.alone = false // the plan at hand was held against other limits
+			}
+			j.adapt()
+			j.try(fmt.Sprintf("rules: %s %+v %v %s", j.env.Apply, j.env.Approval, j.access.Roles, j.env.Drift.Remediate), nil)
 		}
 	case 10:
 		if j.rnd.IntN(3) == 0 {
@@ -190,7 +208,7 @@ func (j *journey) step() {
 		j.try("time passes; expire", j.r.Expire(j.now))
 	case 12:
 		if j.r.State.Ended() && j.try("retry", j.r.Retry("ops", j.now)) {
-			j.yeses, j.broken = nil, nil
+			j.yeses, j.broken, j.alone = nil, nil, false
 		}
 	case 13: // what was agreed to on the merge request, for one plan or the other
 		from := Run{ID: 3, Kind: KindProposal, State: StatePlanned, MR: "42", Stack: j.r.Stack}
@@ -218,6 +236,33 @@ func (j *journey) step() {
 	}
 }
 
+// adapt puts the run under the rules in force.
+func (j *journey) adapt() {
+	if !j.r.State.Ended() && j.r.State != StateApplying && j.env.Drift.Remediate != RemediateApply {
+		j.alone = false
+	}
+	j.r.Adapt(j.env, j.access, j.now)
+}
+
+// changes makes up those of a plan, and tells whether they are within the limits in force.
+func (j *journey) changes() (list []Change, within bool) {
+	pick := func(usual string, others ...string) string {
+		if j.rnd.IntN(6) > 0 {
+			return usual
+		}
+		within = false
+		return others[j.rnd.IntN(len(others))]
+	}
+	within = true
+	for range 1 + j.rnd.IntN(3)*j.rnd.IntN(2) {
+		list = append(list, Change{
+			Address: pick("aws_route.nat", "aws_route.other", "module.m.aws_route.nat"), Type: pick("aws_route", "aws_vpc"),
+			Action: Action(pick("update", "create", "delete", "create-delete", "forget", "replace")),
+		})
+	}
+	return list, within && len(list) <= j.env.Drift.ApplyOnly.MaxChanges
+}
+
 // forbidden says why the plan that is being applied must not be; "" if it may.
 func (j *journey) forbidden() string {
 	e := j.env
@@ -234,6 +279,9 @@ func (j *journey) forbidden() string {
 			return "it is frozen"
 		}
 	}
+	if j.alone && j.within && !j.dba && j.env.Drift.Remediate == RemediateApply {
+		return ""
+	}
 	may := func(who string) bool {
 		role := j.access.Roles[0]
 		return slices.Contains(role.Users, who) || slices.ContainsFunc(groups(who), func(g string) bool { return slices.Contains(role.Groups, g) })
@@ -241,7 +289,9 @@ func (j *journey) forbidden() string {
 	good, dba := map[string]bool{}, false
 	for _, y := range j.yeses {
 		earlier := slices.ContainsFunc(j.yeses, func(o yes) bool { return o.person == y.person && o.plan != j.plan() })
-		not := func(x Exclusion) bool { return slices.Contains(e.Approval.Not, x) }
+		not := func(x Exclusion) bool {
+			return slices.Contains(e.Approval.Not, x) && (j.r.Mending == nil || x == NotEarlierApprover) // nobody wrote what puts drift right
+		}
 		switch {
 		case y.plan != j.plan(), y.expires > 0 && !j.now.Before(y.at.Add(y.expires)), !may(y.person),
 			not(NotAuthor) && (len(j.authors) == 0 || j.authors[y.person]), not(NotLastPusher) && j.pushers[y.person], not(NotEarlierApprover) && earlier && j.kept(y.person):
@@ -257,7 +307,7 @@ func (j *journey) forbidden() string {
 	if j.dba && !dba {
 		return "the policy's group has not agreed"
 	}
-	if e.Apply == ApplyAutomatic && j.r.Kind == KindDeploy {
+	if e.Apply == ApplyAutomatic && j.r.Kind == KindDeploy && j.r.Mending == nil {
 		return ""
 	}
 	if len(good) < e.Approval.Count {

@@ -5,6 +5,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -82,15 +83,29 @@ var events = []struct {
 func TestMachine(t *testing.T) {
 	var b strings.Builder
 	for _, c := range []struct {
-		kind Kind
-		mode ApplyMode
+		kind  Kind
+		mode  ApplyMode
+		mends string // what puts drift right
 	}{
-		{KindDeploy, ApplyApproval}, {KindDeploy, ApplyAutomatic}, {KindDeploy, ApplyNever}, {KindProposal, ApplyApproval}, {KindDrift, ApplyApproval}, {KindDestroy, ApplyAutomatic},
+		{KindDeploy, ApplyApproval, ""}, {KindDeploy, ApplyAutomatic, ""}, {KindDeploy, ApplyNever, ""}, {KindProposal, ApplyApproval, ""}, {KindDrift, ApplyApproval, ""},
+		{KindDestroy, ApplyAutomatic, ""}, {KindDeploy, ApplyAutomatic, "by asking"}, {KindDeploy, ApplyAutomatic, "alone"},
 	} {
-		fmt.Fprintf(&b, "== %s, apply = %s\n", c.kind, c.mode)
+		fmt.Fprintf(&b, "== %s, apply = %s", c.kind, c.mode)
+		all := slices.Clone(events)
+		if c.mends != "" {
+			fmt.Fprintf(&b, ", puts drift right %s", c.mends)
+			all = append(all, struct {
+				name string
+				do   func(r *Run) error
+			}{"plan: within the limits", func(r *Run) error { o, i := within(digestB); return r.Finish(r.Claim, o, i, t0) }})
+		}
+		b.WriteString("\n")
 		for _, s := range States {
-			for _, e := range events {
+			for _, e := range all {
 				r := inState(s, c.kind, c.mode)
+				if c.mends != "" {
+					r = mended(s, c.mode, c.mends == "alone")
+				}
 				before := r
 				err := e.do(&r)
 				what := string(r.State)

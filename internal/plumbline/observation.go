@@ -24,6 +24,7 @@ type Observation struct {
 	Requests     []int64   // requests that this fulfils
 	Commands     []Command // from comments; those that are known already do not matter
 	Carries      *Command  // a pending command that this carries out, with its outcome
+	Remedies     []ItemRemedy
 }
 
 // RequestKind is what a person wants the watcher to do.

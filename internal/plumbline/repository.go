@@ -241,6 +241,16 @@ type Restoration struct {
 	When    time.Time
 }
 
+// Edition is a commit that changes what is in files.
+type Edition struct {
+	Onto    string            // commit on which it stands
+	Files   map[string][]byte // path to content
+	Branch  string            // that it is pushed to, of which nobody else has a part
+	Expect  string            // commit at which the branch is, and which is left behind; "": it does not exist
+	Message string
+	When    time.Time
+}
+
 // Unsigned is a commit that does not carry a signature that counts.
 type Unsigned struct {
 	Commit string

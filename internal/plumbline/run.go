@@ -105,6 +105,7 @@ type Run struct {
 	MR         string
 	Deployment int64
 	Tick       time.Time // drift: the tick of the schedule; zero: by hand
+	NotBefore  time.Time `json:",omitzero"` // while it is queued: no worker has it sooner
 	Because    string    // why it exists, for people
 	By         string    // who asked: a user, "schedule", "poll"
 	Policy     Policy
@@ -115,10 +116,11 @@ type Run struct {
 	LeaseUntil time.Time
 	Wish       Wish
 	WishBy     string
-	HadState   bool   // the stack is known to have had a state
-	InSync     bool   `json:",omitempty"` // drift: the stack was applied at these very files, and well
-	Given      string `json:",omitempty"` // drift, InSync: what it was applied with beside its files, as in PlanInfo
-	Ahead      string `json:",omitempty"` // drift: the branch's head, when it has commits for the stack that were not applied; Commit is then what was
+	HadState   bool     // the stack is known to have had a state
+	InSync     bool     `json:",omitempty"` // drift: the stack was applied at these very files, and well
+	Given      string   `json:",omitempty"` // drift, InSync: what it was applied with beside its files, as in PlanInfo
+	Ahead      string   `json:",omitempty"` // drift: the branch's head, when it has commits for the stack that were not applied; Commit is then what was
+	Mending    *Mending `json:",omitempty"` // it puts right what was changed outside Git
 
 	Plan        *PlanInfo
 	Approvals   []Approval
@@ -180,6 +182,9 @@ func (r *Run) held(c Claim) error {
 func (r *Run) Start(worker string, now time.Time, lease time.Duration) error {
 	switch r.State {
 	case StateQueued:
+		if now.Before(r.NotBefore) {
+			return &NotYet{Why: "the checks of one tick are spread, and it is not this one's turn", Until: r.NotBefore}
+		}
 		r.to(StatePlanning, now)
 		r.Attempt++
 		r.Failure, r.Finished, r.Plan, r.Findings, r.Checks = nil, time.Time{}, nil, nil, nil
@@ -280,6 +285,7 @@ func (r *Run) settle(o Outcome, info *PlanInfo, now time.Time) error {
 			r.to(StateClean, now)
 		}
 	default:
+		r.judge(o.Plan, now)
 		switch {
 		case !info.Changes:
 			r.to(StateClean, now)
@@ -395,8 +401,9 @@ func (r *Run) Retry(by string, now time.Time) error {
 		return refuse(ErrConflict, r.Failure.Next, "Run %s stays refused: %s", r.ID, r.Failure.Text)
 	}
 	r.forget()
+	r.ask("somebody has asked for it again")
 	r.By, r.Because = by, "retried by "+by
-	r.Queued = now
+	r.Queued, r.NotBefore = now, time.Time{}
 	r.to(StateQueued, now)
 	return nil
 }

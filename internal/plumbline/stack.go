@@ -220,6 +220,9 @@ func (s StackStatus) InSyncAt(commit string) bool {
 
 // After is the status once a run has come to a state that says something about the stack.
 func (s StackStatus) After(r Run) StackStatus {
+	if r.Mending != nil && !r.begun() && r.State != StateClean {
+		return s // it brings nothing that Git did not have before: what is pending, and what failed, is as it was
+	}
 	s.Stack, s.LastRun, s.LastKind, s.LastState = r.Stack, r.ID, r.Kind, r.State
 	if r.Kind == KindProposal {
 		return s

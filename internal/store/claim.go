@@ -14,20 +14,21 @@ import (
 
 // nextRun picks the run that goes first among those that may go. Left out are runs
 //
+//   - whose turn has not come, or whose calendar is closed;
 //   - whose stack is busy: run_one_active would refuse them anyway, so this is for speed alone;
 //   - that wait for a stack of their deployment;
 //   - whose commit is still being deployed to an environment of a lower order;
 //   - whose approvals are not good any more; Expire will see to them;
-//   - whose calendar is closed, or whose environment somebody has frozen, unless the glass is broken for their plan.
+//   - whose environment somebody has frozen, unless the glass is broken for their plan.
 //
 // Each NOT EXISTS is one look into an index for each run that is passed over, and must stay that: PostgreSQL plans for a table of
 // another size until it is analyzed, and took minutes for 10,000 runs where it could make a join of them, which the OR prevents.
 // The CROSS JOIN is how SQLite is told to begin with w.
 const nextRun = `
 SELECT r.id FROM run r
-WHERE r.state IN ('queued', 'approved')
+WHERE r.state IN ('queued', 'approved') AND r.opens <= $1
 AND (r.state = 'queued' OR (
-	(r.due IS NULL OR r.due > $1) AND r.opens <= $1
+	(r.due IS NULL OR r.due > $1)
 	AND (r.glass = 1 OR NOT EXISTS (
 		SELECT 1 FROM env_freeze f
 		WHERE f.repository = r.repository AND f.environment = r.environment AND f.lifted IS NULL AND f.begins <= $1 AND f.ends > $1))))
@@ -47,7 +48,9 @@ AND (r.head = '' OR NOT EXISTS (
 //
 // A run whose row is damaged, or that refuses to start, is logged and passed over: it must not hold up the others. When it
 // is all there is, its error is returned. One that may not start yet is put off until its calendar opens.
-func (s *Store) Claim(ctx context.Context, worker string, now time.Time, lease time.Duration) (plumbline.Run, error) {
+//
+// Runs of the kinds in without are left to others: a worker that has enough of them asks for anything else.
+func (s *Store) Claim(ctx context.Context, worker string, now time.Time, lease time.Duration, without ...plumbline.Kind) (plumbline.Run, error) {
 	now = exact(now)
 	var (
 		passed []any // IDs of runs that cannot be claimed
@@ -63,6 +66,9 @@ func (s *Store) Claim(ctx context.Context, worker string, now time.Time, lease t
 			putOff = false
 			w := where{args: []any{now.UnixMicro()}}
 			query := nextRun
+			for _, k := range without {
+				query += ` AND r.kind <> ` + w.arg(string(k))
+			}
 			for _, p := range passed {
 				query += ` AND r.id <> ` + w.arg(p)
 			}
@@ -93,6 +99,16 @@ func (s *Store) Claim(ctx context.Context, worker string, now time.Time, lease t
 					}
 					return r.Start(worker, now, lease)
 				}, nil)
+				if putOff = errors.Is(err, errSpent); putOff {
+					// Nothing was written: somebody is asked instead.
+					_, err = t.change(ctx, r, now, func(r *plumbline.Run, now time.Time) error {
+						return r.Withhold(r.Mending.Limits.Spent(r.Stack.Environment), now)
+					}, nil)
+					if err != nil {
+						return err
+					}
+					continue
+				}
 				var notYet *plumbline.NotYet
 				if putOff = errors.As(err, &notYet); !putOff {
 					return err
@@ -128,7 +144,7 @@ func (s *Store) Claim(ctx context.Context, worker string, now time.Time, lease t
 	return plumbline.Run{}, fmt.Errorf("claim a run: %w: others were always first", plumbline.ErrConflict)
 }
 
-// putOff keeps an approved run from being claimed until its calendar opens; the zero time: until somebody writes it. It is nothing that people need be told.
+// putOff keeps a run from being claimed until its turn comes or its calendar opens; the zero time: until somebody writes it. It is nothing that people need be told.
 func (t *tx) putOff(ctx context.Context, id plumbline.RunID, at, now time.Time) error {
 	opens := until(at)
 	if opens <= now.UnixMicro() { // a calendar that contradicts itself must not keep the claim busy

@@ -57,6 +57,11 @@ func check(o plumbline.Observation) error {
 	for _, st := range o.Stacks {
 		errs = append(errs, names(st.Stack.Repository, st.Stack.Environment, st.Stack.Name))
 	}
+	for _, m := range o.Remedies {
+		if m.Remedy.Run < -plumbline.RunID(len(o.Runs)) {
+			errs = append(errs, fmt.Errorf("%w: the remedy of drift item %d names run %d, which is not among the observation's", plumbline.ErrInvalid, m.Item, m.Remedy.Run))
+		}
+	}
 	for _, r := range o.Runs {
 		errs = append(errs, names(r.Stack.Repository, r.Stack.Environment, r.Stack.Name, r.Subject, r.MR), names(r.WaitsFor...))
 		if r.State != plumbline.StateQueued && r.State != plumbline.StateFailed {
@@ -86,6 +91,9 @@ func (t *tx) observe(ctx context.Context, o plumbline.Observation) ([]plumbline.
 	}
 	live, err := t.live(ctx, o.Repository, o.Supersede)
 	if err != nil {
+		return nil, err
+	}
+	if err := t.lockDrift(ctx, o.Remedies); err != nil {
 		return nil, err
 	}
 	refs := make([]plumbline.StackRef, 0, len(live)+len(o.Stacks)+len(o.Runs))
@@ -159,7 +167,28 @@ func (t *tx) observe(ctx context.Context, o plumbline.Observation) ([]plumbline.
 	if err != nil {
 		return nil, err
 	}
+	for _, m := range o.Remedies {
+		if m.Remedy.Run < 0 {
+			m.Remedy.Run = queued[-m.Remedy.Run-1]
+		}
+		if err := t.remedy(ctx, []int64{m.Item}, func(plumbline.DriftItem) plumbline.Remedy { return m.Remedy }); err != nil {
+			return nil, err
+		}
+	}
 	return queued, t.writeStacks(ctx, stacks)
+}
+
+// lockDrift locks items before stacks are, as everybody does who writes both.
+func (t *tx) lockDrift(ctx context.Context, list []plumbline.ItemRemedy) error {
+	if t.dialect.forUpdate == "" {
+		return nil
+	}
+	for _, m := range list {
+		if _, err := t.exec(ctx, `SELECT id FROM drift WHERE id = $1`+t.dialect.forUpdate, m.Item); err != nil {
+			return fmt.Errorf("lock drift item %d: %w", m.Item, err)
+		}
+	}
+	return nil
 }
 
 // see compares and sets the mark. The row is locked from here on, so that a rival waits and then finds another mark.

@@ -53,9 +53,12 @@ func due(r plumbline.Run) time.Time {
 	return time.Time{}
 }
 
-// opens is when a run's calendar lets a worker have it at the earliest.
+// opens is when a worker can have a run at the earliest: when its turn comes, or its calendar lets it be applied.
 func opens(r plumbline.Run, now time.Time) int64 {
-	if r.State != plumbline.StateApproved {
+	switch {
+	case r.State == plumbline.StateQueued && !r.NotBefore.IsZero():
+		return r.NotBefore.UnixMicro()
+	case r.State != plumbline.StateApproved:
 		return 0
 	}
 	if _, at, closed := r.Closed(now); closed {
@@ -89,10 +92,10 @@ func (t *tx) insertRun(ctx context.Context, r *plumbline.Run, head string, now t
 		return err
 	}
 	if _, err := t.exec(ctx, `
-		INSERT INTO run (id, repository, environment, stack, kind, state, subject, mr, deployment, head, env_order, priority, due, version, reported, doc)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, 1, 0, $14)`,
+		INSERT INTO run (id, repository, environment, stack, kind, state, subject, mr, deployment, head, env_order, priority, due, opens, version, reported, doc)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, 1, 0, $15)`,
 		int64(r.ID), r.Stack.Repository, r.Stack.Environment, r.Stack.Name, string(r.Kind), string(r.State), r.Subject, r.MR,
-		r.Deployment, head, r.Policy.Order, r.Priority(), micros(due(*r)), doc); err != nil {
+		r.Deployment, head, r.Policy.Order, r.Priority(), micros(due(*r)), opens(*r, now), doc); err != nil {
 		return fmt.Errorf("insert run %s: %w", r.ID, err)
 	}
 	if r.Deployment != 0 {
@@ -180,6 +183,8 @@ func describe(before, after plumbline.Run) (who, text string, tell bool) {
 			text += ", and " + b.By + " " + agreed(b)
 		}
 		return a.By, text + counts(after, fresh), true
+	case before.State == plumbline.StateApproved && after.State == plumbline.StateAwaiting && len(gone) == 0 && after.Mending != nil && after.Mending.Why != "":
+		return "", "not applied without asking: " + after.Mending.Why, true
 	case same && len(gone) > 0, before.State == plumbline.StateApproved && after.State == plumbline.StateAwaiting:
 		return "", lost(gone), true
 	case same && before.Wish != after.Wish && after.Wish == plumbline.WishCancel:
@@ -209,9 +214,14 @@ func describe(before, after plumbline.Run) (who, text string, tell bool) {
 		if after.Plan != nil {
 			text = after.Plan.Summary.String()
 		}
+		if m := after.Mending; m != nil && m.Why != "" && after.State == plumbline.StateAwaiting {
+			text += "; not applied without asking: " + m.Why
+		}
 		return worker, text, true
 	case plumbline.StateApproved:
 		switch {
+		case after.Cleared():
+			return worker, "it puts drift right within the limits of what is done without asking", true
 		case before.State == plumbline.StateAwaiting:
 			return "", "the rules that are in force now ask for no more", true
 		case len(after.Approvals) > 0:

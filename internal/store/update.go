@@ -87,6 +87,9 @@ func (t *tx) change(ctx context.Context, r plumbline.Run, now time.Time, rule pl
 			return r, err
 		}
 	}
+	if err := t.mend(ctx, before, &r, now); err != nil {
+		return r, err
+	}
 	if err := t.updateRun(ctx, before, &r, now); err != nil {
 		return r, err
 	}
@@ -106,13 +109,14 @@ func (t *tx) change(ctx context.Context, r plumbline.Run, now time.Time, rule pl
 	return r, t.writeStacks(ctx, stacks)
 }
 
-// newest refuses to run a deployment of a stack again after which another was queued: that would take the stack back to an older commit.
+// newest refuses to run a deployment of a stack again after which another was queued: that would take the stack back to an older commit. What puts drift
+// right brings no other commit.
 func (t *tx) newest(ctx context.Context, r plumbline.Run) error {
 	if r.Kind != plumbline.KindDeploy && r.Kind != plumbline.KindDestroy {
 		return nil
 	}
 	var newer sql.NullInt64
-	err := t.QueryRowContext(ctx, `SELECT max(id) FROM run WHERE repository = $1 AND environment = $2 AND stack = $3 AND id > $4 AND kind IN ('deploy', 'destroy')`,
+	err := t.QueryRowContext(ctx, `SELECT max(id) FROM run WHERE repository = $1 AND environment = $2 AND stack = $3 AND id > $4 AND kind IN ('deploy', 'destroy') AND subject NOT LIKE 'remedy %'`,
 		r.Stack.Repository, r.Stack.Environment, r.Stack.Name, int64(r.ID)).Scan(&newer)
 	if err != nil {
 		return fmt.Errorf("look for a newer run of %s: %w", r.Stack, err)

@@ -142,6 +142,7 @@ func (w *Watcher) deploy(ctx context.Context, env plumbline.Environment, layout 
 	plumbline.Refuse(runs, unsigned, o.At)
 	o.Runs = append(o.Runs, runs...)
 	o.Supersede = append(o.Supersede, plumbline.SubjectDeploy(env.Name))
+	o.Supersede = append(o.Supersede, remedies(env, runs)...)
 
 	touched := names(pending)
 	var only []string // stacks that the configuration has only now let in: nobody has looked at them
@@ -179,6 +180,15 @@ func (w *Watcher) redirectChecks(ctx context.Context, env plumbline.Environment,
 	return nil
 }
 
+// remedies are the subjects of what would put stacks right that runs are about.
+func remedies(env plumbline.Environment, runs []plumbline.Run) []string {
+	var out []string
+	for _, r := range runs {
+		out = append(out, plumbline.SubjectRemedy(env.Name, r.Stack.Name))
+	}
+	return out
+}
+
 // flow is what goes on in an environment.
 type flow struct {
 	known  []plumbline.StackStatus
@@ -200,6 +210,9 @@ func (w *Watcher) underWay(ctx context.Context, env plumbline.Environment) (flow
 		return f, err
 	}
 	for _, r := range runs {
+		if r.Mending != nil && r.State != plumbline.StateApplying {
+			continue // it brings nothing that Git did not have before, and gives way to whatever does
+		}
 		f.runs[r.Stack.Name] = append(f.runs[r.Stack.Name], r)
 	}
 	if f.known, err = w.ledger.Stacks(ctx, w.repo.Name, env.Name); err != nil {

@@ -2,11 +2,10 @@ package watch
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
-
-	"github.com/robfig/cron/v3"
 
 	"github.com/plumbline/plumbline/internal/plumbline"
 )
@@ -18,7 +17,7 @@ func (w *Watcher) CheckDrift(ctx context.Context, env plumbline.Environment) (re
 	if env.Drift.Schedule == "" {
 		return res, time.Time{}, nil
 	}
-	schedule, err := cron.ParseStandard("CRON_TZ=" + zone(env.Drift.Timezone) + " " + env.Drift.Schedule)
+	schedule, err := env.Drift.Ticks()
 	if err != nil {
 		return res, time.Time{}, fmt.Errorf("drift schedule of %s: %w", env.Key(), err)
 	}
@@ -57,8 +56,8 @@ func (w *Watcher) CheckDrift(ctx context.Context, env plumbline.Environment) (re
 	return res, plumbline.NextTick(schedule, tick, now), err
 }
 
-// driftChecks leaves out stacks that are being checked already. Where Git cannot tell what a stack was applied at, all are checked at the head, and
-// what was changed by applying from elsewhere counts as not yet applied: that is less, but not wrong.
+// driftChecks leaves out stacks that are being checked already. A check that a person asks for and that was to wait for its turn is begun now.
+// Where Git cannot tell what a stack was applied at, all are checked at the head, and what was changed by applying from elsewhere counts as not yet applied: that is less, but not wrong.
 func (w *Watcher) driftChecks(ctx context.Context, env plumbline.Environment, head, by string, tick time.Time, known []plumbline.StackStatus, only []string, now time.Time, res *Result) ([]plumbline.Run, error) {
 	busy, err := w.checksUnderWay(ctx, env)
 	if err != nil {
@@ -77,6 +76,15 @@ func (w *Watcher) driftChecks(ctx context.Context, env plumbline.Environment, he
 		res.warn("drift checks of %s compare with %s alone: %v", env.Key(), plumbline.Short(head), err)
 	}
 	runs := plumbline.DriftChecks(env, head, by, tick, known, footing, only, now)
+	for _, r := range busy {
+		if !tick.IsZero() || !r.NotBefore.After(now) || !slices.ContainsFunc(runs, func(n plumbline.Run) bool { return n.Stack == r.Stack }) {
+			continue
+		}
+		_, err := w.ledger.Update(ctx, r.ID, now, func(r *plumbline.Run, now time.Time) error { return r.Hurry(by, now) })
+		if err != nil && !errors.Is(err, plumbline.ErrConflict) { // a worker has it by now
+			return nil, err
+		}
+	}
 	return slices.DeleteFunc(runs, func(r plumbline.Run) bool { return checked[r.Stack] }), nil
 }
 
@@ -85,13 +93,6 @@ func (w *Watcher) checksUnderWay(ctx context.Context, env plumbline.Environment)
 		Repository: env.Repository, Environment: env.Name, Kinds: []plumbline.Kind{plumbline.KindDrift},
 		States: []plumbline.State{plumbline.StateQueued, plumbline.StatePlanning}, Limit: many,
 	})
-}
-
-func zone(name string) string {
-	if name == "" {
-		return "UTC"
-	}
-	return name
 }
 
 func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }

@@ -80,7 +80,7 @@ func (w *Watcher) request(ctx context.Context, q plumbline.Request, refs, heads 
 		if err := w.known(ctx, env, o.Runs, head, head, res); err != nil {
 			return err
 		}
-		o.Supersede = []string{plumbline.SubjectDeploy(env.Name)}
+		o.Supersede = append(remedies(env, o.Runs), plumbline.SubjectDeploy(env.Name))
 		if len(q.Stacks) == 0 {
 			// Everything is planned now: a look that has not begun would only tell the same, or fail for want of what is being made.
 			o.Supersede = append(o.Supersede, plumbline.SubjectDrift(env.Name))

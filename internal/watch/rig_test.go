@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/plumbline/plumbline/internal/adopt"
 	"github.com/plumbline/plumbline/internal/discover"
 	"github.com/plumbline/plumbline/internal/forge/forgetest"
 	"github.com/plumbline/plumbline/internal/forge/plain"
@@ -161,6 +162,12 @@ func (m mirror) Restore(ctx context.Context, r plumbline.Restoration) (string, b
 	})
 }
 
+func (m mirror) Edit(ctx context.Context, e plumbline.Edition) (string, error) {
+	return m.PushEdit(ctx, git.Edit{
+		Onto: e.Onto, Files: e.Files, Ref: "refs/heads/" + e.Branch, Expect: e.Expect, Message: e.Message, Author: "Plumbline <plumbline@example.com>", When: e.When,
+	})
+}
+
 // config is that of another node: a mirror and a forge client of its own, the same ledger.
 func (r *rig) config() Config {
 	r.t.Helper()
@@ -173,7 +180,7 @@ func (r *rig) config() Config {
 			r.t.Error(err)
 		}
 	})
-	c := Config{Repository: r.repo, Git: mirror{repo, discover.NewCache(1000)}, Ledger: r.store, Now: r.clock}
+	c := Config{Repository: r.repo, Git: mirror{repo, discover.NewCache(1000)}, Ledger: r.store, Now: r.clock, Adopt: adopt.Literals}
 	if r.forge != nil {
 		c.Forge = r.forge.Client()
 	} else {
@@ -294,10 +301,15 @@ func (r *rig) update(id plumbline.RunID, rule plumbline.Rule) {
 	}
 }
 
-// start has a worker take a run.
+// start has a worker take a run, as soon as it may.
 func (r *rig) start(id plumbline.RunID) {
 	r.t.Helper()
-	r.update(id, func(run *plumbline.Run, now time.Time) error { return run.Start("w", now, time.Minute) })
+	r.update(id, func(run *plumbline.Run, now time.Time) error {
+		if now.Before(run.NotBefore) {
+			now = run.NotBefore
+		}
+		return run.Start("w", now, time.Minute)
+	})
 }
 
 func (r *rig) finish(id plumbline.RunID, o plumbline.Outcome, info *plumbline.PlanInfo) {

@@ -26,6 +26,7 @@ type Git interface {
 	Layout(ctx context.Context, treeish string) (plumbline.Layout, error)
 	History
 	Restorer
+	Editor
 }
 
 // Forge tells of the repository's merge requests.
@@ -53,6 +54,10 @@ type Ledger interface {
 	MergeRequest(ctx context.Context, repo, id string) (plumbline.MergeRequest, error)
 	RunsOfMR(ctx context.Context, repo, id string) ([]plumbline.Run, error)
 	RunsOfDeployment(ctx context.Context, id int64) ([]plumbline.Run, error)
+	Run(ctx context.Context, id plumbline.RunID) (plumbline.Run, error)
+	DriftItems(ctx context.Context, f plumbline.DriftFilter) ([]plumbline.DriftItem, error)
+	// Remedied is how often an environment was put right without asking within the last day.
+	Remedied(ctx context.Context, repo, env string, now time.Time) (int, error)
 	// Audit notes what the ledger has no part in: somebody who was refused.
 	Audit(ctx context.Context, e plumbline.AuditEntry) error
 	// Update applies a rule to a run in one transaction; the rule's error is returned as it is.
@@ -65,6 +70,7 @@ type Config struct {
 	Git        Git
 	Forge      Forge
 	Ledger     Ledger
+	Adopt      Adopter          // default: Git is never made to say what is the case
 	Access     plumbline.Access // who may give commands in comments; default: nobody
 	Now        func() time.Time // default time.Now
 }
@@ -76,15 +82,17 @@ type Watcher struct {
 	forge  Forge
 	ledger Ledger
 	access plumbline.Access
+	adopt  Adopter
 	now    func() time.Time
 
 	mu      sync.Mutex
-	heads   map[string]string    // branches as of the last poll that went through, so that an idle poll asks for no marks
-	mrs     map[string]string    // marks of open merge requests, likewise
-	heard   map[string]string    // activity of open merge requests whose comments were all looked at
-	merges  merges               // that were deployed last
-	visited map[string]time.Time // when the comments on merged requests were looked at
-	quiet   *plumbline.Retry     // the forge wants to be left alone until then
+	heads   map[string]string          // branches as of the last poll that went through, so that an idle poll asks for no marks
+	mrs     map[string]string          // marks of open merge requests, likewise
+	heard   map[string]string          // activity of open merge requests whose comments were all looked at
+	merges  merges                     // that were deployed last
+	visited map[string]time.Time       // when the comments on merged requests were looked at
+	cured   map[string]plumbline.RunID // checks that were dealt with by stack, so that an idle poll asks for no marks
+	quiet   *plumbline.Retry           // the forge wants to be left alone until then
 }
 
 // New returns a Watcher.
@@ -92,7 +100,7 @@ func New(c Config) *Watcher {
 	if c.Now == nil {
 		c.Now = time.Now
 	}
-	return &Watcher{repo: c.Repository, git: c.Git, forge: c.Forge, ledger: c.Ledger, access: c.Access, now: c.Now}
+	return &Watcher{repo: c.Repository, git: c.Git, forge: c.Forge, ledger: c.Ledger, access: c.Access, adopt: c.Adopt, now: c.Now}
 }
 
 // Result is what one poll did.
@@ -160,6 +168,7 @@ func (w *Watcher) Poll(ctx context.Context) (Result, error) {
 	if err := w.requests(ctx, now.refs, heads, &res); err != nil {
 		return res, err
 	}
+	w.cures(ctx, now.refs, heads, &res)
 	return res, w.promote(ctx, heads, &res)
 }
 

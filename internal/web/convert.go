@@ -54,8 +54,11 @@ func (s *Server) runJSON(r plumbline.Run) RunJSON {
 		Commit: r.Commit, Base: r.Base, MR: r.MR, Deployment: r.Deployment, Because: r.Because, By: r.By, WaitsFor: r.WaitsFor, Authors: r.Authors,
 		Attempt: r.Attempt, Worker: r.Claim.Worker, Unapplied: r.Unapplied, DriftOpen: r.DriftOpen,
 		RejectedBy: r.RejectedBy, Reason: r.Reason,
-		Queued: r.Queued, Started: r.Started, Planned: r.Planned, Finished: r.Finished, Since: since(r),
+		Queued: r.Queued, NotBefore: r.NotBefore, Started: r.Started, Planned: r.Planned, Finished: r.Finished, Since: since(r),
 		URL: s.link("runs", r.ID.String()),
+	}
+	if due := r.Due(s.c.Now()); due != "" {
+		j.Label = "due " + due
 	}
 	if p := r.Plan; p != nil {
 		j.Plan = &PlanInfoJSON{

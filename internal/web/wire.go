@@ -46,6 +46,7 @@ type RunJSON struct {
 	RejectedBy  string          `json:"rejected_by,omitempty"`
 	Reason      string          `json:"reason,omitempty"`
 	Queued      time.Time       `json:"queued"`
+	NotBefore   time.Time       `json:"not_before,omitzero"` // it is not begun sooner
 	Started     time.Time       `json:"started,omitzero"`
 	Planned     time.Time       `json:"planned,omitzero"`
 	Finished    time.Time       `json:"finished,omitzero"`

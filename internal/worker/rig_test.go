@@ -188,11 +188,11 @@ func (c *queue1) err() error {
 	return c.away
 }
 
-func (c *queue1) Claim(ctx context.Context, worker string, now time.Time, lease time.Duration) (plumbline.Run, error) {
+func (c *queue1) Claim(ctx context.Context, worker string, now time.Time, lease time.Duration, without ...plumbline.Kind) (plumbline.Run, error) {
 	if err := c.err(); err != nil {
 		return plumbline.Run{}, err
 	}
-	return c.Queue.Claim(ctx, worker, now, lease)
+	return c.Queue.Claim(ctx, worker, now, lease, without...)
 }
 
 func (c *queue1) Renew(ctx context.Context, id plumbline.RunID, claim plumbline.Claim, now time.Time, lease time.Duration) (plumbline.Wish, error) {

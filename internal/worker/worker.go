@@ -16,7 +16,8 @@ import (
 
 // Queue is the store as a worker needs it.
 type Queue interface {
-	Claim(ctx context.Context, worker string, now time.Time, lease time.Duration) (plumbline.Run, error)
+	// Claim gives one run to a worker, of another kind than those in without.
+	Claim(ctx context.Context, worker string, now time.Time, lease time.Duration, without ...plumbline.Kind) (plumbline.Run, error)
 	Renew(ctx context.Context, id plumbline.RunID, c plumbline.Claim, now time.Time, lease time.Duration) (plumbline.Wish, error)
 	Run(ctx context.Context, id plumbline.RunID) (plumbline.Run, error)
 	Update(ctx context.Context, id plumbline.RunID, now time.Time, rule plumbline.Rule) (plumbline.Run, error)
@@ -77,6 +78,7 @@ type Config struct {
 	Rules    func(plumbline.StackRef) (plumbline.Environment, plumbline.Access, bool) // in force now; false: the environment is not in the configuration any more; nil: a run's own stay
 	Log      *zap.Logger
 	Slots    int              // concurrent Terraform processes; default 1
+	Drift    int              // how many of them at most compare reality with Git, so that one is left for whoever waits; default half of Slots, at least 1
 	Lease    time.Duration    // default 30 s; renewed every third of it
 	Idle     time.Duration    // longest wait between two looks at the queue; default 5 s
 	Backoff  time.Duration    // first wait after something of ours has failed, doubled each time; default 1 s
@@ -89,11 +91,16 @@ type Worker struct {
 
 	mu     sync.Mutex
 	active map[plumbline.RunID]*carried // whoever has a run here has its directory
+	drift  int                          // drift checks that are carried out, or may be the next to be claimed
 }
 
 // New returns a Worker.
 func New(c Config) *Worker {
 	c.Slots = max(c.Slots, 1)
+	if c.Drift == 0 {
+		c.Drift = c.Slots / 2
+	}
+	c.Drift = max(c.Drift, 1)
 	if c.Lease == 0 {
 		c.Lease = 30 * time.Second
 	}
@@ -123,6 +130,9 @@ func (w *Worker) Run(ctx, drain context.Context) error {
 	for i, job := range jobs {
 		adopted[i] = newCarried(job)
 		w.enter(adopted[i]) // before anybody claims the same run anew and lays out files under its feet
+		if job.Kind == plumbline.KindDrift {
+			w.takeDrift(true)
+		}
 	}
 	// What an earlier daemon started takes up slots like everything else.
 	var wg sync.WaitGroup
@@ -130,6 +140,9 @@ func (w *Worker) Run(ctx, drain context.Context) error {
 		wg.Go(func() {
 			if i < len(jobs) {
 				w.adopt(ctx, drain, jobs[i], adopted[i])
+				if jobs[i].Kind == plumbline.KindDrift {
+					w.leaveDrift()
+				}
 			}
 			if i < w.c.Slots {
 				w.loop(ctx, drain)
@@ -181,7 +194,17 @@ func (w *Worker) runOne(ctx, drain context.Context) (bool, error) {
 	// A claim that is cut short may have been written all the same: then nobody would know of it until its lease is over.
 	claiming, cancel := context.WithTimeout(context.WithoutCancel(ctx), w.c.Lease)
 	defer cancel()
-	run, err := w.c.Queue.Claim(claiming, w.c.Name, w.c.Now(), w.c.Lease)
+	var without []plumbline.Kind
+	mayCheck := w.takeDrift(false)
+	if !mayCheck {
+		without = []plumbline.Kind{plumbline.KindDrift}
+	}
+	run, err := w.c.Queue.Claim(claiming, w.c.Name, w.c.Now(), w.c.Lease, without...)
+	if mayCheck && (err != nil || run.Kind != plumbline.KindDrift) {
+		w.leaveDrift()
+	} else if mayCheck {
+		defer w.leaveDrift()
+	}
 	if errors.Is(err, plumbline.ErrNotFound) {
 		return false, nil
 	}
@@ -190,6 +213,23 @@ func (w *Worker) runOne(ctx, drain context.Context) (bool, error) {
 	}
 	job := w.job(run)
 	return true, w.carry(ctx, drain, run, job, newCarried(job))
+}
+
+// takeDrift reserves a place among the drift checks. Anyway: although there is none left, for one that is at work already.
+func (w *Worker) takeDrift(anyway bool) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.drift >= w.c.Drift && !anyway {
+		return false
+	}
+	w.drift++
+	return true
+}
+
+func (w *Worker) leaveDrift() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.drift--
 }
 
 func (w *Worker) job(run plumbline.Run) plumbline.Job {

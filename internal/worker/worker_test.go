@@ -326,7 +326,7 @@ type brokenQueue struct {
 	n *atomic.Int32
 }
 
-func (q brokenQueue) Claim(context.Context, string, time.Time, time.Duration) (plumbline.Run, error) {
+func (q brokenQueue) Claim(context.Context, string, time.Time, time.Duration, ...plumbline.Kind) (plumbline.Run, error) {
 	q.n.Add(1)
 	return plumbline.Run{}, errors.New("no database")
 }
