@@ -176,6 +176,8 @@ server {
   listen   = "127.0.0.1:0"
   data_dir = "%[1]s/data"
   workers  = 2
+
+  drift_workers = 2 # as many at a time as on the other side; a daemon keeps one for proposals
 }
 terraform {
   engine  = %[2]q

@@ -66,12 +66,9 @@ func (w *Watcher) adoption(ctx context.Context, env plumbline.Environment, refs 
 	}
 	stack := a.Stack.Stack.Name
 	p, ok := w.forge.(proposer)
-	branch := "plumbline/drift/" + env.Name + "/" + strings.Trim(stack, ".")
-	if stack == "." {
-		branch += "root"
-	}
+	branch := "plumbline/drift/" + env.Name + "/" + branchPart(stack)
 	if !ok {
-		branch = path.Join("propose", env.Branch, "drift-"+env.Name+"-"+strings.ReplaceAll(strings.Trim(stack, "."), "/", "-"))
+		branch = path.Join("propose", env.Branch, "drift-"+env.Name+"-"+branchPart(stack))
 	}
 	was, err := w.ledger.Seen(ctx, w.repo.Name, subjectAdopt(env.Name, stack))
 	if err != nil {
@@ -110,4 +107,12 @@ func (w *Watcher) adoption(ctx context.Context, env plumbline.Environment, refs 
 		return "", w.heed(err)
 	}
 	return opened.ID, nil
+}
+
+// branchPart is a stack's name as one part of a branch's: Git has no branch "a/b" beside a branch "a".
+func branchPart(stack string) string {
+	if stack == "." {
+		return "root"
+	}
+	return strings.ReplaceAll(strings.ReplaceAll(strings.Trim(stack, "."), "-", "--"), "/", "-")
 }

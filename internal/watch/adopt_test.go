@@ -35,7 +35,7 @@ func gateway(to string) plumbline.Difference {
 	return d
 }
 
-const adoptBranch = "plumbline/drift/production/live/db"
+const adoptBranch = "plumbline/drift/production/live-db"
 
 // TestAdopt: what is written out in Git is brought to what is the case by one merge request for a stack, which is found again, brought up to date, and left
 // alone once people have closed it.

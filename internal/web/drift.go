@@ -2,7 +2,6 @@ package web
 
 import (
 	"context"
-	"fmt"
 	"net/url"
 	"slices"
 	"strconv"
@@ -334,29 +333,7 @@ func remedyText(r *plumbline.Remedy) string {
 	if r == nil {
 		return "nothing by itself: people are told"
 	}
-	var text string
-	switch {
-	case r.What == plumbline.RemediateApply && r.Run != 0:
-		text = fmt.Sprintf("run %s puts it right without asking", r.Run)
-	case r.Run != 0:
-		text = fmt.Sprintf("run %s would put it right, if people agree", r.Run)
-	}
-	if r.MR != "" {
-		if text != "" {
-			text += "; "
-		}
-		text += "merge request " + plumbline.MergeRequest{ID: r.MR}.Name() + " would have Git say what is the case"
-	}
-	if text == "" {
-		text = "nothing by itself: people are told"
-	}
-	if r.Tries > 1 {
-		text += fmt.Sprintf(" (tried %d times)", r.Tries)
-	}
-	if r.Why != "" {
-		text += "; " + r.Why
-	}
-	return text
+	return r.String()
 }
 
 // driftDiff lays out the attributes of a difference: as Git has it, then as found.
