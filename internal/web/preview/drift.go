@@ -302,7 +302,7 @@ func (s *Store) addLakeDrift() {
 		Acknowledged: &plumbline.Acknowledgement{By: "ops-b " + hostile, At: before(3 * hour), Note: "we are on it " + hostile},
 		Actor:        &plumbline.Actor{Who: hostile, From: hostile, How: hostile, Event: hostile, Source: hostile},
 		Cause:        plumbline.Cause{Key: hostile, Text: hostile},
-		Remedy:       &plumbline.Remedy{What: plumbline.RemediateApply, Run: 9772, At: before(hour), Tries: 3, Why: "it came back three times, so somebody has to look: " + hostile},
+		Remedy:       &plumbline.Remedy{What: plumbline.RemediateApply, Run: 9772, At: before(hour), Tries: 3, Begun: true, Why: "it came back three times, so somebody has to look: " + hostile},
 	}
 	s.put(hostileItem, plumbline.DriftEvent{At: before(3 * hour), What: plumbline.EventAcknowledged, Who: "ops-b " + hostile, Text: hostile})
 	s.put(plumbline.DriftItem{
