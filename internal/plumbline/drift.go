@@ -343,7 +343,7 @@ func (l DriftLook) open(d Difference, earlier DriftItem) DriftWrite {
 	w := DriftWrite{Item: DriftItem{Stack: l.Stack, Difference: d, Opened: l.At, LastSeen: l.At, Seen: 1, FirstRun: l.Run, LastRun: l.Run}}
 	it := &w.Item
 	it.Cause = l.cause(d)
-	l.ignore(&w, false)
+	l.ignore(&w, nil)
 	for _, at := range earlier.Openings {
 		if l.At.Sub(at) < flappingSpan && len(it.Openings) < openings {
 			it.Openings = append(it.Openings, at)
@@ -372,18 +372,24 @@ func (l DriftLook) open(d Difference, earlier DriftItem) DriftWrite {
 
 // again is an item whose object is still different.
 func (l DriftLook) again(it DriftItem, d Difference) DriftWrite {
-	w := DriftWrite{Item: it}
-	before, applied := it.Fingerprint, !l.Applied.IsZero() && l.Applied.After(it.LastSeen)
+	was, applied := it, !l.Applied.IsZero() && l.Applied.After(it.LastSeen)
 	it.Difference, it.LastSeen, it.LastRun = d, l.At, l.Run
 	it.Seen++
-	w.Item = it
-	l.ignore(&w, true)
+	w := DriftWrite{Item: it}
+	l.ignore(&w, &was)
+	// What was known is held against what is found by the rules of today: that they hide more or less than before changes no value.
+	known := was
+	known.Ignored, known.Hidden = w.Item.Ignored, w.Item.Hidden
 	switch {
-	case w.Item.Fingerprint != before && before != "":
+	case w.Item.Fingerprint != known.Shown().Fingerprint(it.Stack) && was.Fingerprint != "":
 		w.Item.Changed, w.Item.Survived, w.Item.Noise, w.Item.Acknowledged, w.Item.Actor = l.At, 0, "", nil, nil
 		w.Item.Cause = l.cause(d)
 		w.Item.forgive()
 		w.tell(l.At, EventChanged, "")
+		if d.Noise != "" {
+			w.Item.Noise = d.Noise
+			w.tell(l.At, EventNoise, d.Noise)
+		}
 	case applied && w.Item.Noise == "":
 		w.Item.Survived++
 		if w.Item.Survived >= noiseAfter {
@@ -410,18 +416,37 @@ func (l DriftLook) resolve(it DriftItem) DriftWrite {
 	return w
 }
 
-// ignore holds the item against the rules, and finds its fingerprint.
-func (l DriftLook) ignore(w *DriftWrite, known bool) {
+// ignore holds the item against the rules, and finds its fingerprint. before is the item as it was known; nil: it is new.
+func (l DriftLook) ignore(w *DriftWrite, before *DriftItem) {
 	it := &w.Item
-	was := it.Ignored
+	var was *Ignored
+	if before != nil {
+		was = before.Ignored
+	}
 	it.Ignored, it.Hidden = ignored(it.Stack, it.Difference, l.Rules, l.At)
 	it.Fingerprint = it.Shown().Fingerprint(it.Stack)
 	switch {
 	case it.Ignored != nil && (was == nil || *was != *it.Ignored):
 		w.tell(l.At, EventIgnored, it.Ignored.String())
-	case it.Ignored == nil && was != nil && known:
+	case it.Ignored == nil && was != nil:
 		w.tell(l.At, EventExpired, was.ended(l.At))
+	case it.Ignored == nil && before != nil:
+		// Whoever knew of the item has not seen these.
+		if shown := unhidden(it.Difference, before.Hidden, it.Hidden); len(shown) > 0 {
+			it.Acknowledged = nil
+			w.tell(l.At, EventExpired, strings.Join(shown, ", ")+": no rule ignores it any more")
+		}
 	}
+}
+
+// unhidden are the paths of a difference that were hidden and are not any more.
+func unhidden(d Difference, before, now []string) (paths []string) {
+	for _, a := range d.Attributes {
+		if slices.Contains(before, a.Path) && !slices.Contains(now, a.Path) && !slices.Contains(paths, a.Path) {
+			paths = append(paths, a.Path)
+		}
+	}
+	return paths
 }
 
 // Reconsider holds an item that is not resolved against other rules than before. It reports whether anything about it changed, and whether that is news.
@@ -434,7 +459,7 @@ func (d DriftItem) Reconsider(rules []IgnoreRule, now time.Time) (w DriftWrite, 
 	hidden := d.Hidden
 	w = DriftWrite{Item: d}
 	look := DriftLook{Stack: d.Stack, At: now, Rules: rules}
-	look.ignore(&w, true)
+	look.ignore(&w, &d)
 	return w, len(w.Events) > 0 || !slices.Equal(hidden, w.Item.Hidden), w.news(was, now)
 }
 

@@ -306,3 +306,57 @@ func TestCausesAreSharedAcrossStacks(t *testing.T) {
 		t.Errorf("no provider deletes anything: %q", got)
 	}
 }
+
+// A rule for one attribute of an item hides a part of it: that part comes back as loudly as a whole item does.
+func TestAPartThatIsNotIgnoredAnyMoreIsNews(t *testing.T) {
+	two := changed("aws_route.a", "gateway_id", `"x"`)
+	two.Attributes = append(two.Attributes, Attribute{Path: "tags", Before: `"git"`, After: `"y"`})
+	begin := func(until time.Time) *life {
+		l := newLife(t)
+		l.rules = []IgnoreRule{{Address: "aws_route.a", Attribute: "tags", Owner: "sre", Reason: "tagged by a tool", Until: until}}
+		l.look(two)
+		w, err := l.item(1).Acknowledge(Person{Name: "ann"}, "", l.now)
+		if err != nil {
+			t.Fatal(err)
+		}
+		l.write(w)
+		return l
+	}
+	whole := func(l *life, step string) {
+		t.Helper()
+		it := l.item(1)
+		if it.State(l.now) != DriftOpen || len(it.Shown().Attributes) != 2 || !it.Changed.IsZero() {
+			t.Errorf("%s: %s with %d attributes, changed %s; want open, as it was", step, it.State(l.now), len(it.Shown().Attributes), it.Changed)
+		}
+	}
+
+	l := begin(time.Time{})
+	w, changed, news := l.item(1).Reconsider(nil, l.now)
+	if !changed {
+		t.Fatal("nothing changed")
+	}
+	l.want("the rule is lifted", l.write(w), news, true, "1 expired")
+	whole(l, "lifted")
+
+	l = begin(t0.Add(2 * time.Hour)) // the very instant of the next look
+	events, news := l.look(two)
+	l.want("the rule has run out", events, news, true, "1 expired")
+	whole(l, "run out")
+	l.rules[0].Until = time.Time{}
+	events, news = l.look(two)
+	l.want("the rule is set again", events, news, false)
+}
+
+func TestOtherValuesThatMeanTheSameAreNoDrift(t *testing.T) {
+	l := newLife(t)
+	l.look(changed("aws_route.a", "gateway_id", `"x"`))
+	same := changed("aws_route.a", "gateway_id", `"git "`)
+	same.Noise = "the same in other words"
+	events, news := l.look(same)
+	l.want("back to what means the same", events, news, true, "1 changed", "1 noise")
+	if it := l.item(1); it.Counts(l.now) {
+		t.Errorf("it counts: %s", it.State(l.now))
+	}
+	events, news = l.look(same)
+	l.want("and again", events, news, false)
+}
