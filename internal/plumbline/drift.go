@@ -385,6 +385,9 @@ func (l DriftLook) again(it DriftItem, d Difference) DriftWrite {
 		w.Item.Changed, w.Item.Survived, w.Item.Noise, w.Item.Acknowledged, w.Item.Actor = l.At, 0, "", nil, nil
 		w.Item.Cause = l.cause(d)
 		w.Item.forgive()
+		if was.Difference.Kind != d.Kind {
+			w.Item.Flapping = false // what came and went was something else
+		}
 		w.tell(l.At, EventChanged, "")
 		if d.Noise != "" {
 			w.Item.Noise = d.Noise

@@ -360,3 +360,20 @@ func TestOtherValuesThatMeanTheSameAreNoDrift(t *testing.T) {
 	events, news = l.look(same)
 	l.want("and again", events, news, false)
 }
+
+// That a tag comes and goes is told once. That its object is gone is something else.
+func TestWhatComesAndGoesIsToldOfWhenItIsGone(t *testing.T) {
+	l := newLife(t)
+	for range flappingTimes - 1 {
+		l.look(changed("aws_route.a", "tags", `"x"`))
+		l.look()
+	}
+	events, news := l.look(changed("aws_route.a", "tags", `"x"`))
+	l.want("it comes and goes", events, news, true, "4 opened", "4 flapping")
+	events, news = l.look(changed("aws_route.a", "tags", `"y"`))
+	l.want("other values", events, news, false, "4 changed")
+	events, news = l.look(Difference{Address: "aws_route.a", Type: "aws_route", Kind: DriftDeleted})
+	l.want("deleted", events, news, true, "4 changed")
+	events, news = l.look()
+	l.want("made again", events, news, true, "4 resolved")
+}

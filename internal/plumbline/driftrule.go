@@ -42,7 +42,7 @@ func (r IgnoreRule) Check(now time.Time) error {
 	switch {
 	case r.Address == "":
 		return refuse(ErrInvalid, "Name a resource, such as aws_autoscaling_group.web, or aws_autoscaling_group.* for all of a type.", "The rule has no address.")
-	case strings.Trim(r.Address, "*.") == "" && r.Attribute == "":
+	case strings.Trim(r.Address, "*.") == "" && strings.Trim(r.Attribute, "*") == "":
 		return refuse(ErrInvalid, "Name a type of resource, or an attribute.", "The rule %q would ignore all drift there is.", r.Address)
 	case r.Reason == "":
 		return refuse(ErrInvalid, "It is shown to whoever wonders.", "A rule that ignores drift needs a reason.")
