@@ -169,6 +169,8 @@ func TestRulesThatMatch(t *testing.T) {
 		{IgnoreRule{Address: "aws_autoscaling_group.web"}, asg, true},
 		{IgnoreRule{Address: "aws_autoscaling_group.*"}, asg, true},
 		{IgnoreRule{Address: "aws_autoscaling_group.*"}, inModule, true},
+		{IgnoreRule{Address: "aws_autoscaling_group.web", Attribute: "tags"}, inModule, false}, // it names another one
+		{IgnoreRule{Address: "module.a.aws_autoscaling_group.web", Attribute: "tags"}, inModule, true},
 		{IgnoreRule{Address: "*", Attribute: "tags"}, inModule, true},
 		{IgnoreRule{Address: "*", Attribute: "tag"}, inModule, false},
 		{IgnoreRule{Address: "aws_autoscaling_group.we"}, asg, false},
@@ -184,7 +186,7 @@ func TestRulesThatMatch(t *testing.T) {
 			t.Errorf("%s for %s: ignored %t, want %t", c.rule, c.d.Address, why != nil, c.want)
 		}
 	}
-	for _, r := range []IgnoreRule{{}, {Address: "*", Owner: "a", Reason: "b"}, {Address: "a.b", Owner: "a"}, {Address: "a.b", Reason: "b"}, {Address: "a.b", Owner: "a", Reason: "b", Until: t0}} {
+	for _, r := range []IgnoreRule{{}, {Address: "*", Owner: "a", Reason: "b"}, {Address: "*", Attribute: "*", Owner: "a", Reason: "b"}, {Address: "a.b", Owner: "a"}, {Address: "a.b", Reason: "b"}, {Address: "a.b", Owner: "a", Reason: "b", Until: t0}} {
 		if err := r.Check(t0); !errors.Is(err, ErrInvalid) {
 			t.Errorf("%+v: %v", r, err)
 		}

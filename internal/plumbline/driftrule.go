@@ -90,7 +90,7 @@ func ignored(stack StackRef, d Difference, rules []IgnoreRule, now time.Time) (*
 	}
 	covered := map[string]bool{}
 	for _, r := range rules {
-		if !r.InForce(now) || r.Stack != "" && !glob(r.Stack, stack.Name) || !glob(r.Address, d.Address) && !glob(r.Address, d.Type+"."+afterType(d)) {
+		if !r.InForce(now) || r.Stack != "" && !glob(r.Stack, stack.Name) || !r.names(d) {
 			continue
 		}
 		if r.Attribute == "" {
@@ -113,6 +113,11 @@ func ignored(stack StackRef, d Difference, rules []IgnoreRule, now time.Time) (*
 		return why, nil
 	}
 	return nil, hidden
+}
+
+// names reports whether the rule's address names the object of a difference. A whole address is one object; a glob of a type means those in modules, too.
+func (r IgnoreRule) names(d Difference) bool {
+	return glob(r.Address, d.Address) || strings.Contains(r.Address, "*") && glob(r.Address, d.Type+"."+afterType(d))
 }
 
 // afterType is the part of an address that follows its type, so that "aws_instance.*" also means those in modules.
