@@ -108,6 +108,7 @@ type DriftItem struct {
 	Hidden      []string `json:",omitempty"` // attributes that rules ignore
 	Opened      time.Time
 	Changed     time.Time `json:",omitzero"` // when the values were last others
+	Back        time.Time `json:",omitzero"` // when a rule last let go of it, or of a part of it
 	LastSeen    time.Time
 	Seen        int
 	Resolved    time.Time // zero: it is still there, as far as is known
@@ -432,11 +433,12 @@ func (l DriftLook) ignore(w *DriftWrite, before *DriftItem) {
 	case it.Ignored != nil && (was == nil || *was != *it.Ignored):
 		w.tell(l.At, EventIgnored, it.Ignored.String())
 	case it.Ignored == nil && was != nil:
+		it.Back = l.At
 		w.tell(l.At, EventExpired, was.ended(l.At))
 	case it.Ignored == nil && before != nil:
 		// Whoever knew of the item has not seen these.
 		if shown := unhidden(it.Difference, before.Hidden, it.Hidden); len(shown) > 0 {
-			it.Acknowledged = nil
+			it.Acknowledged, it.Back = nil, l.At
 			w.tell(l.At, EventExpired, strings.Join(shown, ", ")+": no rule ignores it any more")
 		}
 	}

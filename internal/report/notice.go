@@ -182,7 +182,7 @@ func failure(run plumbline.Run) []string {
 
 // tellsDrift says what a check has found that is news.
 func tellsDrift(n *plumbline.Notice, run plumbline.Run, items []plumbline.DriftItem, now time.Time) {
-	var found, others, gone []plumbline.DriftItem
+	var found, others, back, gone []plumbline.DriftItem
 	open := 0
 	for _, it := range items {
 		mine := it.LastRun == run.ID
@@ -194,6 +194,8 @@ func tellsDrift(n *plumbline.Notice, run plumbline.Run, items []plumbline.DriftI
 			found = append(found, it)
 		case it.Counts(now) && mine && !it.Changed.IsZero() && it.Changed.Equal(it.LastSeen):
 			others = append(others, it)
+		case it.Counts(now) && mine && !it.Back.IsZero() && it.Back.Equal(it.LastSeen):
+			back = append(back, it)
 		case it.State(now) == plumbline.DriftResolved && mine && it.Noise == "" && it.Ignored == nil:
 			gone = append(gone, it)
 		}
@@ -208,6 +210,9 @@ func tellsDrift(n *plumbline.Notice, run plumbline.Run, items []plumbline.DriftI
 	case len(others) > 0:
 		n.Severity = plumbline.SeverityWarning
 		n.What = "has drifted further: " + count(len(others), "difference") + " with other values than before"
+	case len(back) > 0:
+		n.Severity = plumbline.SeverityWarning
+		n.What = "has drift that is not ignored any more: " + count(len(back), "difference")
 	case open > 0:
 		n.What = fmt.Sprintf("has less drift: %s left", count(open, "difference"))
 	default:
@@ -225,6 +230,7 @@ func tellsDrift(n *plumbline.Notice, run plumbline.Run, items []plumbline.DriftI
 	}
 	n.Detail = named(n.Detail, found, was)
 	n.Detail = named(n.Detail, others, was)
+	n.Detail = named(n.Detail, back, func(it plumbline.DriftItem) string { return was(it) + "; not ignored any more" })
 	n.Detail = named(n.Detail, gone, func(it plumbline.DriftItem) string { return it.Difference.Key() + ": resolved, " + it.How })
 }
 

@@ -182,6 +182,28 @@ func TestNoticesGolden(t *testing.T) {
 	}
 }
 
+// TestNoticesOfARuleThatRanOut: that drift counts again is no good news, although nothing was found that was not known.
+func TestNoticesOfARuleThatRanOut(t *testing.T) {
+	r, o := newRig(t), &office{}
+	r.told(sre)
+	b := r.outbox(o)
+	rule := plumbline.IgnoreRule{Address: "aws_route.*", Owner: "sre", Reason: "a migration", Until: r.now.Add(time.Hour)}
+	look := plumbline.DriftLook{Found: []plumbline.Difference{differing("aws_route.nat", `"b"`)}, Rules: []plumbline.IgnoreRule{rule}}
+	r.check("net", look)
+	r.settle()
+	r.send(b)
+	if len(o.sent) != 0 {
+		t.Fatalf("told of what is ignored:\n%s", shown(o.sent))
+	}
+	r.now = rule.Until
+	r.check("net", look)
+	r.settle()
+	r.send(b)
+	if len(o.sent) != 1 || !strings.HasSuffix(o.sent[0].Title, " has drift that is not ignored any more: 1 difference") || o.sent[0].Severity != plumbline.SeverityWarning {
+		t.Errorf("told:\n%s", shown(o.sent))
+	}
+}
+
 // TestNoticesWhom: who is told follows from the environment and from the sink; what is proposed is told on the merge request alone.
 func TestNoticesWhom(t *testing.T) {
 	r, o := newRig(t), &office{}
