@@ -296,9 +296,12 @@ const (
 // the one that was resolved last. It returns what is to be written, and whether any of it is news: a second identical check makes no noise.
 func ReconcileDrift(items []DriftItem, look DriftLook) (write []DriftWrite, news bool) {
 	open, last := map[string]DriftItem{}, map[string]DriftItem{}
+	var twice []DriftItem // of an object that has another: once, items were of values, and did not tell deposed objects apart
 	for _, it := range items {
 		key := it.Difference.Key()
-		if it.Open() {
+		if was, ok := open[key]; ok && it.Open() {
+			twice, open[key] = append(twice, was), it
+		} else if it.Open() {
 			open[key] = it
 		} else if was, ok := last[key]; !ok || it.Resolved.After(was.Resolved) {
 			last[key] = it
@@ -335,6 +338,12 @@ func ReconcileDrift(items []DriftItem, look DriftLook) (write []DriftWrite, news
 	for _, it := range gone {
 		w := look.resolve(it)
 		write, news = append(write, w), news || w.news(it.State(look.At), look.At)
+	}
+	for _, it := range twice {
+		w := DriftWrite{Item: it}
+		w.Item.Resolved, w.Item.LastRun, w.Item.How = look.At, look.Run, fmt.Sprintf("it is the same as item %d", open[it.Difference.Key()].ID)
+		w.tell(look.At, EventResolved, w.Item.How)
+		write = append(write, w)
 	}
 	return write, news
 }
@@ -377,6 +386,11 @@ func (l DriftLook) again(it DriftItem, d Difference) DriftWrite {
 	it.Difference, it.LastSeen, it.LastRun = d, l.At, l.Run
 	it.Seen++
 	w := DriftWrite{Item: it}
+	if len(was.Openings) == 0 {
+		// It was written when items had no history, and nobody was told of it.
+		w.Item.Openings, w.Item.Cause = []time.Time{was.Opened}, l.cause(d)
+		w.tell(was.Opened, EventOpened, "")
+	}
 	l.ignore(&w, &was)
 	// What was known is held against what is found by the rules of today: that they hide more or less than before changes no value.
 	known := was

@@ -213,6 +213,8 @@ func tellsDrift(n *plumbline.Notice, run plumbline.Run, items []plumbline.DriftI
 	case len(back) > 0:
 		n.Severity = plumbline.SeverityWarning
 		n.What = "has drift that is not ignored any more: " + count(len(back), "difference")
+	case open > 0 && len(gone) == 0:
+		n.What = "has drift: " + count(open, "difference")
 	case open > 0:
 		n.What = fmt.Sprintf("has less drift: %s left", count(open, "difference"))
 	default:
