@@ -482,6 +482,14 @@ func (d DriftItem) Reconsider(rules []IgnoreRule, now time.Time) (w DriftWrite, 
 	return w, len(w.Events) > 0 || !slices.Equal(hidden, w.Item.Hidden), w.news(was, now)
 }
 
+// Leave ends an item whose stack is not in Git any more: nothing says how its objects should be, and no check looks at them.
+func (d DriftItem) Leave(now time.Time) DriftWrite {
+	w := DriftWrite{Item: d}
+	w.Item.Resolved, w.Item.How = now, "its stack is not in Git any more"
+	w.tell(now, EventResolved, w.Item.How)
+	return w
+}
+
 // Acknowledge notes that somebody knows.
 func (d DriftItem) Acknowledge(who Person, note string, now time.Time) (DriftWrite, error) {
 	if !d.Open() {

@@ -27,6 +27,9 @@ func (t *tx) reconcile(ctx context.Context, r *plumbline.Run, look plumbline.Dri
 	if st != nil {
 		look.Applied, look.AppliedBy = st.Applied, st.AppliedBy
 	}
+	if st != nil && st.Removed {
+		return 0, t.leave(ctx, []plumbline.StackStatus{*st}, now) // it was removed while the check was under way
+	}
 	if st != nil && r.Plan != nil {
 		look.Causes = plumbline.ProviderCauses(st.Providers, r.Plan.Providers)
 	}
@@ -69,6 +72,27 @@ func (t *tx) reconcile(ctx context.Context, r *plumbline.Run, look plumbline.Dri
 		}
 	}
 	return counting, t.writeDrift(ctx, writes...)
+}
+
+// leave ends the drift items of stacks that are not in Git any more, which no check would ever resolve. Items are locked before stacks, as everywhere.
+func (t *tx) leave(ctx context.Context, stacks []plumbline.StackStatus, now time.Time) error {
+	for _, st := range stacks {
+		if !st.Removed {
+			continue
+		}
+		items, err := collect(ctx, t, scanDrift, `
+			SELECT id, doc FROM drift WHERE repository = $1 AND environment = $2 AND stack = $3 AND resolved IS NULL ORDER BY id`+t.dialect.forUpdate,
+			st.Stack.Repository, st.Stack.Environment, st.Stack.Name)
+		if err != nil {
+			return err
+		}
+		for _, it := range items {
+			if err := t.writeDrift(ctx, it.Leave(now)); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // writeDrift writes items with what happened to them. People are to be told of whatever happened.

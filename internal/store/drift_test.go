@@ -208,3 +208,33 @@ func TestClaimFollows(t *testing.T) {
 		}
 	})
 }
+
+// Nothing looks at a stack that is not in Git any more: what was known to differ there must not stay open for good, nor come from a check that ends late.
+func TestDriftOfARemovedStackIsOver(t *testing.T) {
+	each(t, func(t *testing.T, dsn string) {
+		ctx := t.Context()
+		l := &driftLife{t: t, s: open(t, dsn), env: plumbline.Environment{Repository: "infra", Name: "production"}, now: t0}
+		route := plumbline.Difference{Address: "aws_route.nat", Type: "aws_route", Kind: plumbline.DriftDeleted}
+		l.check(route)
+		before := l.version()
+		enqueue(t, l.s, queued(plumbline.KindDrift, "net", "c1"))
+		late := must[plumbline.Run](t)(l.s.Claim(ctx, "worker-1", l.now, lease))
+		st := must[[]plumbline.StackStatus](t)(l.s.Stacks(ctx, "infra", "production"))[0]
+		st.Removed = true
+		l.now = l.now.Add(time.Hour)
+		if _, err := l.s.Observe(ctx, plumbline.Observation{Repository: "infra", At: l.now, Stacks: []plumbline.StackStatus{st}}); err != nil {
+			t.Fatal(err)
+		}
+		if it := must[plumbline.DriftItem](t)(l.s.DriftItem(ctx, 1)); it.State(l.now) != plumbline.DriftResolved || it.How != "its stack is not in Git any more" {
+			t.Errorf("%s, %q", it.State(l.now), it.How)
+		}
+		if l.drifted() != 0 || l.version() == before {
+			t.Errorf("the stack has %d, version %d as before", l.drifted(), l.version())
+		}
+		look := plumbline.DriftLook{Found: []plumbline.Difference{route}}
+		must[plumbline.Run](t)(l.s.FinishDrift(ctx, late.ID, l.now, finish(late.Claim, plumbline.Outcome{Differences: look.Found}, &plumbline.PlanInfo{Changes: true}), look))
+		if open := must[[]plumbline.DriftItem](t)(l.s.DriftItems(ctx, plumbline.DriftFilter{})); len(open) != 0 || l.drifted() != 0 {
+			t.Errorf("open again: %+v, the stack has %d", open, l.drifted())
+		}
+	})
+}

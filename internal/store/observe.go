@@ -106,6 +106,9 @@ func (t *tx) observe(ctx context.Context, o plumbline.Observation) ([]plumbline.
 	for _, r := range o.Runs {
 		refs = append(refs, r.Stack)
 	}
+	if err := t.leave(ctx, o.Stacks, o.At); err != nil {
+		return nil, err
+	}
 	stacks, err := t.lockStacks(ctx, refs...)
 	if err != nil {
 		return nil, err
@@ -130,6 +133,9 @@ func (t *tx) observe(ctx context.Context, o plumbline.Observation) ([]plumbline.
 	for _, st := range o.Stacks {
 		if known := stacks[st.Stack]; known != nil {
 			known.Spec, known.Removed = st.Spec, st.Removed
+			if st.Removed {
+				known.Drifted = 0
+			}
 		} else {
 			stacks[st.Stack] = &st
 		}
