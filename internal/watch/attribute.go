@@ -12,7 +12,8 @@ import (
 // Trail knows who did what, where the objects of an environment are.
 type Trail interface {
 	// Attribute tells who changed the object of a drift item after since and before until, or in Actor.Unknown why that is not known. An error decides
-	// nothing: a plumbline.Retry says when to ask again, plumbline.ErrDenied that nobody will be told before somebody grants it.
+	// nothing: a plumbline.Retry says when to ask again, plumbline.ErrDenied that nobody will be told before somebody grants it, plumbline.ErrInvalid
+	// that it will be the same whenever it is asked, such as that there is too much to read.
 	Attribute(ctx context.Context, env plumbline.Environment, it plumbline.DriftItem, since, until time.Time) (plumbline.Actor, error)
 }
 
@@ -52,7 +53,7 @@ func Attribute(ctx context.Context, trail Trail, ledger DriftLedger, env plumbli
 				again = retry.At
 			}
 			continue
-		case err != nil && !errors.Is(err, plumbline.ErrDenied):
+		case err != nil && !errors.Is(err, plumbline.ErrDenied) && (!errors.Is(err, plumbline.ErrInvalid) || actor.Unknown == ""):
 			errs = append(errs, fmt.Errorf("who changed %s of %s: %w", it.Difference.Key(), it.Stack, err))
 			continue
 		case err != nil:

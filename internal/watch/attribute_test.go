@@ -116,3 +116,15 @@ func TestAttributeLater(t *testing.T) {
 		t.Errorf("who made the values before has not made these: %d told, %v", told, err)
 	}
 }
+
+// TestAttributeTooMuch: what will be the same whenever it is asked is asked once; again and again, it would use up what others may ask.
+func TestAttributeTooMuch(t *testing.T) {
+	s := &shelf{items: []plumbline.DriftItem{driftedAt(1, "aws_a.busy", time.Hour, 0)}}
+	k := &knower{actor: plumbline.Actor{Unknown: "more than 200 events name it"}, failed: map[string]error{"aws_a.busy": fmt.Errorf("too much: %w", plumbline.ErrInvalid)}}
+	if _, _, err := Attribute(t.Context(), k, s, plumbline.Environment{}, t0.Add(2*time.Hour)); !errors.Is(err, plumbline.ErrInvalid) {
+		t.Errorf("nobody is told: %v", err)
+	}
+	if _, _, err := Attribute(t.Context(), k, s, plumbline.Environment{}, t0.Add(3*time.Hour)); err != nil || len(k.asked) != 1 || s.items[0].Actor == nil {
+		t.Errorf("asked %d times, %+v, %v", len(k.asked), s.items[0].Actor, err)
+	}
+}
