@@ -138,7 +138,7 @@ func (r *reader) ignore(b *body, zone *time.Location) plumbline.IgnoreRule {
 	}
 	rule.Until, _ = r.moment(b, "until", until, zone)
 	b.done()
-	if address.ok && rule.Attribute == "" && strings.Trim(address.value, "*.") == "" {
+	if address.ok && strings.Trim(rule.Attribute, "*") == "" && strings.Trim(address.value, "*.") == "" {
 		r.problem(address.at, "address %s in %s would ignore all drift there is; name a type of resource, or an attribute", address, b.what)
 	}
 	return rule
