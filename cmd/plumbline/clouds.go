@@ -76,7 +76,7 @@ func (c *clouds) Lend(ctx context.Context, run plumbline.Run, job plumbline.Job)
 	}
 	loan, err := c.account.Lend(ctx, aws.Order{
 		Role: aws.Role{
-			ARN: role, ExternalID: a.ExternalID, Region: cmp.Or(a.Region, c.account.Region()), TokenFile: a.WebIdentity, Lifetime: lifetime,
+			ARN: role, ExternalID: a.ExternalID, Region: cmp.Or(a.Region, said(job.Env, "AWS_REGION", "AWS_DEFAULT_REGION"), c.account.Region()), TokenFile: a.WebIdentity, Lifetime: lifetime,
 			Session: "plumbline-run-" + run.ID.String(),
 			Tags: map[string]string{
 				"repository": run.Stack.Repository, "environment": run.Stack.Environment, "stack": run.Stack.Name, "commit": run.Commit, "kind": string(run.Kind),
@@ -88,4 +88,16 @@ func (c *clouds) Lend(ctx context.Context, run plumbline.Run, job plumbline.Job)
 		return nil, err
 	}
 	return loan, nil
+}
+
+// said is the value of the first of these variables that an environment has; "": it has none of them.
+func said(env []plumbline.EnvVar, names ...string) string {
+	for _, name := range names {
+		for _, v := range env {
+			if v.Name == name && !v.Value.IsZero() {
+				return v.Value.Reveal()
+			}
+		}
+	}
+	return ""
 }

@@ -113,11 +113,12 @@ var wouldWin = []string{
 
 // ownCredentials refuses variables that would take the place of what the aws block says.
 func (r *reader) ownCredentials(b *body, a plumbline.AWS) {
+	region := a.Region != "" || slices.ContainsFunc(a.Stacks, func(s plumbline.AWSStack) bool { return s.Region != "" })
 	for _, e := range b.entries("env") {
 		switch {
 		case slices.Contains(wouldWin, e.name), strings.HasPrefix(e.name, "AWS_CONTAINER_"):
 			r.problem(e.at, "%s in env of %s would be used in place of the roles in aws; take one of them out", e, b.what)
-		case a.Region != "" && (e.name == "AWS_REGION" || e.name == "AWS_DEFAULT_REGION"):
+		case region && (e.name == "AWS_REGION" || e.name == "AWS_DEFAULT_REGION"):
 			r.problem(e.at, "%s in env of %s stands beside region in aws; keep one", e, b.what)
 		}
 	}
