@@ -265,6 +265,7 @@ func (l DriftLook) cannotTell(it DriftItem) bool {
 type DriftWrite struct {
 	Item   DriftItem
 	Events []DriftEvent
+	untold bool // what happened between two checks is news with the second: only checks are told of outside the forge
 }
 
 func (w *DriftWrite) tell(at time.Time, what DriftEventKind, text string) {
@@ -278,7 +279,7 @@ func (w *DriftWrite) news(was DriftState, now time.Time) bool {
 	if quiet(is) || is == DriftResolved && quiet(was) {
 		return quiet(is) != quiet(was) && was != "" // that it has become quiet is news to those who were told of it
 	}
-	return slices.ContainsFunc(w.Events, func(e DriftEvent) bool {
+	return w.untold || slices.ContainsFunc(w.Events, func(e DriftEvent) bool {
 		return e.What.news() && (!w.Item.Flapping || e.What == EventFlapping || e.What == EventExpired)
 	})
 }
@@ -392,6 +393,9 @@ func (l DriftLook) again(it DriftItem, d Difference) DriftWrite {
 		w.tell(was.Opened, EventOpened, "")
 	}
 	l.ignore(&w, &was)
+	if was.Back.After(was.LastSeen) {
+		w.Item.Back, w.untold = l.At, true
+	}
 	// What was known is held against what is found by the rules of today: that they hide more or less than before changes no value.
 	known := was
 	known.Ignored, known.Hidden = w.Item.Ignored, w.Item.Hidden
@@ -408,7 +412,7 @@ func (l DriftLook) again(it DriftItem, d Difference) DriftWrite {
 			w.Item.Noise = d.Noise
 			w.tell(l.At, EventNoise, d.Noise)
 		}
-	case applied && w.Item.Noise == "":
+	case applied && w.Item.Noise == "" && w.Item.tries() == 0: // else the circuit breaker counts: it may be somebody who is quicker than the checks
 		w.Item.Survived++
 		if w.Item.Survived >= noiseAfter {
 			w.Item.Noise = fmt.Sprintf("%d applies had no effect on it", w.Item.Survived)

@@ -379,3 +379,37 @@ func TestWhatComesAndGoesIsToldOfWhenItIsGone(t *testing.T) {
 	events, news = l.look()
 	l.want("made again", events, news, true, "4 resolved")
 }
+
+func TestWhatComesBackBetweenChecksIsNewsWithTheNext(t *testing.T) {
+	l := newLife(t)
+	l.rules = []IgnoreRule{{Address: "aws_route.a", Owner: "sre", Reason: "a test", Until: t0.Add(90 * time.Minute)}}
+	d := changed("aws_route.a", "gateway_id", `"x"`)
+	l.look(d)
+	l.now = t0.Add(95 * time.Minute)
+	w, did, _ := l.item(1).Reconsider(l.rules, l.now)
+	if !did {
+		t.Fatal("the rule has run out")
+	}
+	l.write(w)
+	events, news := l.look(d)
+	l.want("the next check", events, news, true)
+	if it := l.item(1); !it.Back.Equal(it.LastSeen) {
+		t.Errorf("back at %v, seen at %v", it.Back, it.LastSeen)
+	}
+	events, news = l.look(d)
+	l.want("and once only", events, news, false)
+}
+
+func TestWhatIsPutRightWithoutAskingIsNoNoise(t *testing.T) {
+	l := newLife(t)
+	d := changed("aws_route.a", "gateway_id", `"x"`)
+	l.look(d)
+	for range noiseAfter + 1 {
+		l.items[0].Remedy = &Remedy{What: RemediateApply, Run: 7, Tries: 1, Begun: true}
+		l.apply()
+		l.look(d)
+	}
+	if it := l.item(1); it.Noise != "" || it.State(l.now) != DriftOpen {
+		t.Errorf("somebody who is quicker than the checks is taken for the provider: %+v", it)
+	}
+}

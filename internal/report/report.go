@@ -102,6 +102,8 @@ func New(c Config) *Reporter {
 
 const (
 	batch = 500
+	// announced is how many runs are looked through for what sinks outside the forge are to be told.
+	announced = 20_000
 	// followed is through how many later deployments of its environment a merged request is followed, when commits come faster than they
 	// can be applied.
 	followed = 20
@@ -123,7 +125,15 @@ func (r *Reporter) news(ctx context.Context) (told int, again time.Duration, err
 	if err != nil {
 		return 0, 0, err
 	}
-	if err := r.announce(ctx, runs); err != nil {
+	// Beyond what is told of at once, too: a forge that is away may keep many runs from being marked, and no pager waits for it.
+	all, err := runs, error(nil)
+	if len(runs) == batch {
+		all, err = r.c.Ledger.Unreported(ctx, repo, announced)
+	}
+	if err == nil {
+		err = r.announce(ctx, all)
+	}
+	if err != nil {
 		return 0, 0, err
 	}
 	changed, err := r.c.Ledger.UnreportedMRs(ctx, repo)
