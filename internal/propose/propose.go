@@ -69,7 +69,8 @@ type Proposal struct {
 	Needs        []Need
 	NoBackend    []string // directories whose backend lacks a bucket or a key: it has to come from the environment
 	Notes        []string // what somebody should know, in sentences
-	Ready        string   // directory of a stack that can be planned as it is; "": none
+	First        string   // directory of a stack to look at first; "": none can be read
+	Ready        bool     // First can be planned as it is
 }
 
 // Need is a variable that stacks want a value of.
@@ -95,7 +96,7 @@ func Make(f Facts, a Answers) Proposal {
 	p.environments(f, a)
 	p.traits(f)
 	p.shared(f)
-	if want := p.wanted(); p.Ready == "" && len(want) > 0 {
+	if want := p.wanted(); !p.Ready && len(want) > 0 {
 		p.note("No stack can be planned by itself: each wants %s from outside. plumbline.hcl gives that to it, once filled in.", and(want))
 	}
 	for _, s := range f.Layout.Stacks {
@@ -177,13 +178,16 @@ func (p *Proposal) traits(f Facts) {
 		for _, n := range t.Needs {
 			needs[n] = append(needs[n], t.Dir)
 		}
-		ready[t.Dir] = whole && len(t.Needs) == 0 && writable(t.Dir)
+		if writable(t.Dir) {
+			ready[t.Dir] = whole && len(t.Needs) == 0
+		}
 	}
 	for _, e := range p.Environments { // the farthest from production first
 		for _, name := range e.Stacks {
 			s, _ := f.Layout.Stack(name)
-			if p.Ready == "" && ready[s.Dir] {
-				p.Ready = s.Dir
+			now, readable := ready[s.Dir]
+			if readable && (p.First == "" || now && !p.Ready) {
+				p.First, p.Ready = s.Dir, now
 			}
 		}
 	}

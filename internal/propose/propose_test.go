@@ -70,7 +70,7 @@ func TestProposals(t *testing.T) {
 			facts: propose.Facts{Remote: "/srv/git/infra.git", Branches: []string{"main"}, Default: "main"},
 			files: map[string]string{"net/main.tf": stack("net")},
 		},
-		"no remote, no branch": {
+		"no remote": {
 			facts: propose.Facts{Checkout: "/home/ann/my infra"},
 			files: map[string]string{"main.tf": plain},
 		},

@@ -3,6 +3,7 @@ package propose
 import (
 	"fmt"
 	"io"
+	"path"
 	"strings"
 	"text/tabwriter"
 
@@ -84,10 +85,11 @@ func (p Proposal) Next(out io.Writer, file, checkout string) error {
 	}
 	fmt.Fprintf(w, "Next\n")
 	switch {
-	case p.Ready != "" && checkout != "":
-		fmt.Fprintf(w, "  plumbline plan %s\tthe first plan, as Plumbline shows it: your own credentials, no daemon, nothing is changed\n", word(under(checkout, p.Ready)))
-	case checkout != "":
-		fmt.Fprintf(w, "  plumbline report tfplan\ta plan that you have made (%s plan -out tfplan), as Plumbline shows it\n", p.Engine)
+	case checkout != "" && p.Ready:
+		fmt.Fprintf(w, "  plumbline plan %s\tthe first plan, as Plumbline shows it: your own credentials, no daemon, nothing is changed\n", word(under(checkout, p.First)))
+	case checkout != "" && p.First != "":
+		dir := under(checkout, p.First)
+		fmt.Fprintf(w, "  plumbline report %s\tthe first plan, as Plumbline shows it, once you have made it: %s -chdir=%s plan -out tfplan, with what it wants\n", word(path.Join(dir, "tfplan")), p.Engine, word(dir))
 	default:
 		fmt.Fprintf(w, "  plumbline plan DIR\tin a checkout: the first plan, as Plumbline shows it; your own credentials, no daemon, nothing is changed\n")
 	}

@@ -212,7 +212,7 @@ func (p Proposal) writeEnvironment(w *writer, i int, e Environment) {
 	if p.ByPath && len(p.Environments) > 1 {
 		w.line("order = %d # of a commit that changes several", i+1)
 	}
-	if next := i + 1; !p.ByPath && next < len(p.Environments) && p.Environments[next].Branch != e.Branch {
+	if next := i + 1; !p.ByPath && p.Forge.Kind != "git" && next < len(p.Environments) && p.Environments[next].Branch != e.Branch {
 		w.line("# promotes_to = %s # in sync, it has a merge request to the next one open", comments(quote(p.Environments[next].Name)))
 	}
 	p.writeGiven(w, i, e)
