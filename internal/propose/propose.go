@@ -57,7 +57,8 @@ type Proposal struct {
 	Forge        Forge
 	Engine       string // "terraform" or "tofu"
 	EngineWhy    string
-	NoVersion    bool // some stack asks for no version of the engine
+	Versions     []string // of the engine that stacks ask for, in words
+	NoVersion    bool     // some stack asks for no version of the engine
 	Environments []Environment
 	ByPath       bool // the environments are told apart by directories, not by branches
 	Approvers    []string
@@ -68,6 +69,7 @@ type Proposal struct {
 	Regions      []string // of AWS
 	Needs        []Need
 	NoBackend    []string // directories whose backend lacks a bucket or a key: it has to come from the environment
+	Shared       []string // directories whose state is the same on every branch, as it is written
 	Notes        []string // what somebody should know, in sentences
 	First        string   // directory of a stack to look at first; "": none can be read
 	Ready        bool     // First can be planned as it is
@@ -141,9 +143,15 @@ func (p *Proposal) engine(f Facts) {
 	case f.PinsTofu:
 		p.note("There is a .opentofu-version and a .terraform-version: Terraform is proposed. For OpenTofu write engine = \"tofu\".")
 	}
+	versions := map[string][]string{}
 	for _, s := range f.Layout.Stacks {
-		p.NoVersion = p.NoVersion || s.Version == ""
+		if s.Version == "" {
+			p.NoVersion = true
+			continue
+		}
+		versions[s.Version] = append(versions[s.Version], s.Name)
 	}
+	p.Versions = counted(versions)
 }
 
 // traits says in words what the stacks have in common, then finds one that can be planned at once.
@@ -220,15 +228,18 @@ func (p *Proposal) shared(f Facts) {
 	if p.ByPath || len(branches) < 2 {
 		return
 	}
-	var one []string
 	for _, t := range f.Traits {
 		if t.Backend.Kind != "" && t.Backend.Kind != "local" && !partial(t.Backend) {
-			one = append(one, t.Dir)
+			p.Shared = append(p.Shared, t.Dir)
 		}
 	}
-	if len(one) > 0 {
-		p.note("%s: the backend is written out in full, and so the same on every branch unless the branches differ there. Environments must not share a state: "+
-			"`backend` in plumbline.hcl gives each a key of its own.", few(one))
+	if len(p.Shared) == 0 {
+		return
+	}
+	p.note("%s: the backend is written out in full, and so the same on every branch unless the branches differ there. Environments must not share a state: "+
+		"`backend` in plumbline.hcl gives each a key of its own. Until then nothing is proposed to be applied without asking.", few(p.Shared))
+	for i := range p.Environments {
+		p.Environments[i].Apply = plumbline.ApplyApproval
 	}
 }
 

@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"flag"
 	"fmt"
+	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -37,6 +39,25 @@ func facts(t testing.TB, f propose.Facts, files map[string]string) propose.Facts
 	return f
 }
 
+// example is what is in one of the repositories that are handed out.
+func example(t *testing.T, name string) map[string]string {
+	t.Helper()
+	files := map[string]string{}
+	fsys := os.DirFS("../../examples/aws/" + name)
+	err := fs.WalkDir(fsys, ".", func(file string, d fs.DirEntry, err error) error {
+		if err != nil || !d.Type().IsRegular() || path.Ext(file) != ".tf" {
+			return err
+		}
+		data, err := fs.ReadFile(fsys, file)
+		files[file] = string(data)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return files
+}
+
 // stack is a main.tf with a backend that is written out.
 func stack(key string) string {
 	return fmt.Sprintf("terraform {\n  required_version = \">= 1.11\"\n  backend \"s3\" {\n    bucket       = \"states\"\n    key          = %q\n    region       = \"eu-west-1\"\n    use_lockfile = true\n  }\n}\nprovider \"aws\" {\n  region = \"eu-west-1\"\n}\n", key)
@@ -54,6 +75,12 @@ func TestProposals(t *testing.T) {
 		files   map[string]string
 		answers propose.Answers
 	}{
+		"example of branches": {
+			facts: propose.Facts{Remote: "git@gitlab.com:acme/infra.git", Branches: []string{"env/development", "env/staging", "env/production"}},
+			files: example(t, "branches"),
+		},
+		"example of paths":    {facts: propose.Facts{Remote: "git@github.com:acme/infra.git", Branches: []string{"main"}}, files: example(t, "paths")},
+		"example of accounts": {facts: propose.Facts{Remote: "codecommit::eu-west-1://accounts", Branches: []string{"main", "production"}}, files: example(t, "accounts")},
 		"branches": {
 			facts:   propose.Facts{Remote: "git@gitlab.example.com:platform/infra.git", Branches: []string{"main", "env/dev", "env/staging", "env/production", "env/staging"}, Default: "main"},
 			files:   branchy,

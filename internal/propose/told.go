@@ -30,11 +30,17 @@ func (p Proposal) Tell(out io.Writer, f Facts) error {
 	if len(p.Regions) > 0 {
 		row("regions", "%s", strings.Join(p.Regions, ", "))
 	}
+	engine := "Terraform"
 	if p.Engine == "tofu" {
-		row("engine", "OpenTofu: %s", p.EngineWhy)
-	} else {
-		row("engine", "Terraform")
+		engine = "OpenTofu"
 	}
+	if len(p.Versions) > 0 {
+		engine += " " + few(p.Versions)
+	}
+	if p.Engine == "tofu" {
+		engine += ": " + p.EngineWhy
+	}
+	row("engine", "%s", engine)
 	row("forge", "%s, project %s%s", p.Forge.Kind, p.Forge.Project, where(p.Forge))
 	fmt.Fprintf(w, "\nProposed\n")
 	for _, e := range p.Environments {
@@ -77,7 +83,7 @@ func (p Proposal) Next(out io.Writer, file, checkout string) error {
 	if len(p.Needs) > 0 {
 		fill = append(fill, "vars")
 	}
-	if len(p.NoBackend) > 0 {
+	if len(p.NoBackend)+len(p.Shared) > 0 {
 		fill = append(fill, "backend")
 	}
 	if p.AWS {

@@ -273,9 +273,15 @@ func (p Proposal) writeGiven(w *writer, i int, e Environment) {
 		}
 		w.line("# vars = { %s }", comments(strings.Join(wanted, ", ")))
 	}
-	if dirs := of(p.NoBackend); len(dirs) > 0 {
+	waiting, shared := of(p.NoBackend), of(p.Shared)
+	if len(waiting)+len(shared) > 0 {
 		w.line("")
-		w.comment("%s: the backend waits for these.", few(dirs))
+		if len(shared) > 0 {
+			w.comment("%s: without this, the state is the same one on every branch.", few(shared))
+		}
+		if len(waiting) > 0 {
+			w.comment("%s: the backend waits for these.", few(waiting))
+		}
 		region := "eu-west-1"
 		if len(p.Regions) > 0 {
 			region = p.Regions[0]
