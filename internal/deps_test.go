@@ -50,9 +50,15 @@ var edges = map[string]map[string]string{
 	"internal/redact/redacttest": {}, // secrets and ordinary text for the tests of whoever masks
 	"internal/config":            {"internal/plumbline": "its result are domain values"},
 	"internal/discover":          {"internal/plumbline": "its result is a Layout"},
-	"internal/git":               {"internal/plumbline": "kinds of errors, findings"},
-	"internal/store":             {"internal/plumbline": "what it keeps, and the rules that change it"},
-	"internal/tfplan":            {"internal/plumbline": "its result is a Plan"},
+	"internal/propose": {
+		"internal/config":    "what it writes is read back before anybody gets it",
+		"internal/diff":      "names from a repository stay on their line, and can deceive nobody",
+		"internal/discover":  "what the files of stacks say",
+		"internal/plumbline": "stacks, environments",
+	},
+	"internal/git":    {"internal/plumbline": "kinds of errors, findings"},
+	"internal/store":  {"internal/plumbline": "what it keeps, and the rules that change it"},
+	"internal/tfplan": {"internal/plumbline": "its result is a Plan"},
 	"internal/terraform": {
 		"internal/plumbline": "engines, diagnostics",
 	},

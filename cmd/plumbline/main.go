@@ -119,7 +119,7 @@ environment's branch and the right people have agreed to that very plan, and fin
 	root.AddCommand(
 		newServeCmd(o), newDemoCmd(o), newValidateCmd(o), newDiscoverCmd(o), newPlanCmd(o), newReportCmd(o), newCheckCmd(o),
 		newRunsCmd(o), newEnvCmd(o), newDriftCmd(o), newWhyCmd(o), newTokenCmd(o), newVersionCmd(o),
-		newPolicyCmd(o), newAuditCmd(o), newNotifyCmd(o),
+		newPolicyCmd(o), newAuditCmd(o), newNotifyCmd(o), newInitCmd(o),
 	)
 	return root
 }

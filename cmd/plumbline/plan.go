@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 
 	"github.com/hashicorp/terraform-exec/tfexec"
@@ -127,15 +128,18 @@ func planTrees(ctx context.Context, o *options, dirs []string, r *planReader) ([
 		if !info.IsDir() {
 			return nil, usageError(fmt.Errorf("%s is not a directory", dir))
 		}
-		layout, err := discover.Stacks(ctx, os.DirFS(dir), discover.Options{})
+		stacks, top, below, err := stacksBelow(ctx, dir)
 		if err != nil {
 			return nil, err
 		}
-		if len(layout.Stacks) == 0 {
+		if len(stacks) == 0 {
 			return nil, usageError(fmt.Errorf("%s holds no stack; `plumbline discover %s --explain` says why", dir, dir))
 		}
-		for _, s := range layout.Stacks {
+		for _, s := range stacks {
 			name := filepath.ToSlash(filepath.Join(dir, s.Name))
+			if below != "." {
+				name = filepath.ToSlash(filepath.Clean(dir + strings.TrimPrefix(s.Name, below)))
+			}
 			if isTerminal(o.Err) {
 				fmt.Fprintf(o.Err, "planning %s …\n", name)
 			}
@@ -143,12 +147,61 @@ func planTrees(ctx context.Context, o *options, dirs []string, r *planReader) ([
 			if len(s.Broken) > 0 {
 				p.Err = errors.New(s.Broken[0].String())
 			} else {
-				p.Plan, p.Err = r.plan(ctx, filepath.Join(dir, filepath.FromSlash(s.Dir)), s)
+				p.Plan, p.Err = r.plan(ctx, filepath.Join(top, filepath.FromSlash(s.Dir)), s)
 			}
 			out = append(out, p)
 		}
 	}
 	return out, nil
+}
+
+// stacksBelow finds the stacks of a directory, with the directory that they are named from, and the way from there to the first. What lies in a checkout is read from its top, as the daemon
+// reads it, when the directory alone does not say all: a stack calls modules beside it, or .plumbline.hcl has settings for it.
+func stacksBelow(ctx context.Context, dir string) (stacks []plumbline.StackSpec, top, below string, err error) {
+	layout, err := discover.Stacks(ctx, os.DirFS(dir), discover.Options{})
+	if err != nil {
+		return nil, "", "", err
+	}
+	top, below = checkoutTop(dir)
+	if below == "." {
+		return layout.Stacks, dir, ".", nil
+	}
+	_, err = os.Stat(filepath.Join(top, ".plumbline.hcl"))
+	broken := slices.ContainsFunc(layout.Stacks, func(s plumbline.StackSpec) bool { return len(s.Broken) > 0 })
+	if err != nil && !broken && len(layout.Findings) == 0 {
+		return layout.Stacks, dir, ".", nil
+	}
+	if layout, err = discover.Stacks(ctx, os.DirFS(top), discover.Options{}); err != nil {
+		return nil, "", "", err
+	}
+	return slices.DeleteFunc(layout.Stacks, func(s plumbline.StackSpec) bool {
+		return s.Dir != below && !strings.HasPrefix(s.Dir, below+"/")
+	}), top, below, nil
+}
+
+// checkoutTop is the top of the checkout that a directory is in, with the way from there to it; "." when it is the top, or in none. The top is written
+// as the directory is, relative or not.
+func checkoutTop(dir string) (top, below string) {
+	abs, err := filepath.Abs(dir)
+	if err != nil {
+		return dir, "."
+	}
+	for at := abs; ; at = filepath.Dir(at) {
+		if _, err := os.Lstat(filepath.Join(at, ".git")); err == nil {
+			rel, err := filepath.Rel(at, abs)
+			if err != nil || rel == "." {
+				return dir, "."
+			}
+			if filepath.IsAbs(dir) {
+				return at, filepath.ToSlash(rel)
+			}
+			up := strings.Repeat("../", strings.Count(filepath.ToSlash(rel), "/")+1)
+			return filepath.Join(dir, up), filepath.ToSlash(rel)
+		}
+		if at == filepath.Dir(at) {
+			return dir, "."
+		}
+	}
 }
 
 // plan plans one stack where it is.
