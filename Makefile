@@ -58,7 +58,7 @@ e2e: ## the tests that need a real Gitea, another's GitHub and Slack, both engin
 
 .PHONY: bench
 bench: test-tools ## measure, and print a table
-	go test -run '^$$' -bench . -benchtime 1x -timeout 30m $(ARGS) ./cmd/plumbline ./internal/discover
+	go test -run '^$$' -bench . -benchtime 1x -timeout 90m $(ARGS) ./cmd/plumbline ./internal/discover
 
 .PHONY: demo
 demo: build ## try Plumbline on this machine, with a sample repository

@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -20,24 +21,14 @@ import (
 
 // BenchmarkDrift compares a drift check of all stacks, from the wish until it is told, with two at a time of bare `terraform plan -detailed-exitcode`, with
 // the same `init` before it and without. Each stack has three parameters of a simulated AWS, and one stack in twenty has drifted. The two take turns.
-// PLUMBLINE_BENCH_STACKS sets how many stacks there are; there are three pairs, or one of 500 stacks and more.
+// PLUMBLINE_BENCH_STACKS sets how many stacks there are.
 func BenchmarkDrift(b *testing.B) {
-	stacks := 100
-	if s := os.Getenv("PLUMBLINE_BENCH_STACKS"); s != "" {
-		var err error
-		if stacks, err = strconv.Atoi(s); err != nil || stacks < 1 || stacks > 1000 {
-			b.Fatalf("PLUMBLINE_BENCH_STACKS is %q, want 1 to 1000", s)
-		}
-	}
+	stacks := setting(b, "PLUMBLINE_BENCH_STACKS", 20, strconv.Atoi)
 	b.Run(fmt.Sprintf("stacks=%d", stacks), func(b *testing.B) {
 		r := newRig(b, testenv.Engines(b)[0], "cloud", stacks)
 		var withInit, alone []float64
-		pairs := 3
-		if stacks >= 500 {
-			pairs = 1
-		}
 		for range b.N {
-			for range pairs {
+			for range 3 {
 				inits, plans := r.bareDrift(b)
 				wall, cpu := measure(func() { r.checkAll(b) })
 				withInit, alone = append(withInit, wall/(inits+plans)), append(alone, wall/plans)
@@ -48,6 +39,90 @@ func BenchmarkDrift(b *testing.B) {
 		b.ReportMetric(median(alone), "x-bare-plan")
 		b.ReportMetric(0, "ns/op")
 	})
+}
+
+// BenchmarkDriftQueue compares the throughput of a drift check of 1,000 stacks with that of bare init and plan of the same stacks, two at a time on both
+// sides: how many are done within a sample of time, the bare ones before and after, so that a machine that changes its mind does not decide. A whole
+// check takes a quarter of an hour. PLUMBLINE_BENCH_SAMPLE sets how long a sample is.
+func BenchmarkDriftQueue(b *testing.B) {
+	const stacks, warm = 1000, 10
+	sample := setting(b, "PLUMBLINE_BENCH_SAMPLE", 3*time.Minute, time.ParseDuration)
+	r := layRig(b, testenv.Engines(b)[0], "cloud", stacks)
+	for range b.N {
+		before := r.bareRate(b, sample)
+		stop := r.start(b)
+		var began, ended int
+		r.await(b, func() bool {
+			done, all := r.checked(b)
+			began = done
+			return all == stacks && done >= warm
+		})
+		_, cpu := measure(func() { <-time.After(sample) })
+		ended, _ = r.checked(b)
+		stop()
+		after := r.bareRate(b, sample)
+		ours, bare := float64(ended-began)/sample.Minutes(), (before+after)/2
+		b.Logf("of %d stacks, a minute: %.1f checked (%.2f s CPU each), bare %.1f before and %.1f after", stacks, ours, cpu/float64(ended-began), before, after)
+		b.ReportMetric(bare/ours, "x-bare-init-and-plan")
+		b.ReportMetric(ours, "stacks/min")
+		b.ReportMetric(bare, "bare-stacks/min")
+	}
+	b.ReportMetric(0, "ns/op")
+}
+
+// setting is an environment variable, or a default.
+func setting[T any](b *testing.B, name string, otherwise T, parse func(string) (T, error)) T {
+	b.Helper()
+	s := os.Getenv(name)
+	if s == "" {
+		return otherwise
+	}
+	v, err := parse(s)
+	if err != nil {
+		b.Fatalf("%s: %v", name, err)
+	}
+	return v
+}
+
+// bareRate is how many stacks a minute are initialized and planned, two at a time, in a sample of time.
+func (r *rig) bareRate(b *testing.B, sample time.Duration) float64 {
+	b.Helper()
+	dir, err := os.MkdirTemp(r.dir, "bare-")
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer func() { _ = os.RemoveAll(dir) }()
+	var next, done atomic.Int64
+	start := time.Now()
+	var wg sync.WaitGroup
+	for range 2 {
+		wg.Go(func() {
+			for time.Since(start) < sample {
+				n := int(next.Add(1) - 1)
+				i, in := n%r.stacks, filepath.Join(dir, strconv.Itoa(n))
+				if err := errors.Join(os.MkdirAll(in, 0o755), os.WriteFile(filepath.Join(in, "main.tf"), []byte(r.file(i, 0)), 0o644)); err != nil {
+					b.Error(err)
+					return
+				}
+				for _, args := range [][]string{
+					{"init", "-input=false", "-no-color", fmt.Sprintf("-backend-config=path=%s/state/live/s%03d.tfstate", r.dir, i)},
+					{"plan", "-input=false", "-no-color", "-detailed-exitcode"},
+				} {
+					cmd := exec.Command(r.engine.Path, args...)
+					cmd.Dir, cmd.Env = in, r.bareEnv(dir)
+					out, err := cmd.CombinedOutput()
+					var exit *exec.ExitError
+					if err != nil && (!errors.As(err, &exit) || exit.ExitCode() != 2) {
+						b.Errorf("%s: %v\n%s", args[0], err, out)
+						return
+					}
+				}
+				done.Add(1)
+			}
+		})
+	}
+	wg.Wait()
+	return float64(done.Load()) / time.Since(start).Minutes()
 }
 
 func cloudFile(i int) string {

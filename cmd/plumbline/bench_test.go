@@ -116,6 +116,7 @@ type rig struct {
 	mirror            string // "": the stacks need no provider
 	cloud             string // directory of the simulated AWS; "": the stacks have none
 	stacks            int
+	cfg               *config.Config
 	d                 *daemon
 }
 
@@ -133,7 +134,33 @@ func stackFile(i, version int) string {
 	return fmt.Sprintf("terraform {\n  backend \"local\" {}\n}\n\nresource \"terraform_data\" \"x\" {\n  count = 3\n  input = \"stack %d version %d\"\n}\n\noutput \"id\" {\n  value = terraform_data.x[0].output\n}\n", i, version)
 }
 
+// newRig is one whose daemon has looked at everything once.
 func newRig(b *testing.B, engine testenv.Engine, kind string, n int) *rig {
+	r := layRig(b, engine, kind, n)
+	b.Cleanup(r.start(b))
+	r.await(b, func() bool {
+		ended, all := r.checked(b)
+		return all == n && ended == n
+	})
+	return r
+}
+
+// checked counts the drift checks that have ended, and all.
+func (r *rig) checked(b *testing.B) (ended, all int) {
+	runs, err := r.d.store.Runs(context.Background(), plumbline.RunFilter{Kinds: []plumbline.Kind{plumbline.KindDrift}, Limit: 10_000})
+	if err != nil {
+		b.Fatal(err)
+	}
+	for _, run := range runs {
+		if run.State.Ended() {
+			ended++
+		}
+	}
+	return ended, len(runs)
+}
+
+// layRig lays out everything that a daemon needs. None is started.
+func layRig(b *testing.B, engine testenv.Engine, kind string, n int) *rig {
 	dir, err := os.MkdirTemp("", "pl-bench-")
 	if err != nil {
 		b.Fatal(err)
@@ -196,25 +223,26 @@ repository "infra" {
 }
 `, dir, engine.Name, providers, env)
 	b.Setenv("PATH", filepath.Dir(engine.Path)+":"+os.Getenv("PATH"))
-	cfg, err := config.Parse(map[string][]byte{filepath.Join(dir, "plumbline.hcl"): []byte(conf)}, config.System{CPUs: 2, Hostname: "bench", Dir: dir})
+	r.cfg, err = config.Parse(map[string][]byte{filepath.Join(dir, "plumbline.hcl"): []byte(conf)}, config.System{CPUs: 2, Hostname: "bench", Dir: dir})
 	if err != nil {
 		b.Fatal(err)
 	}
 	if runnerProgram, err = program(); err != nil {
 		b.Fatal(err)
 	}
+	return r
+}
+
+// start starts the daemon, which begins with a drift check of every stack.
+func (r *rig) start(b *testing.B) (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
-	if r.d, err = build(ctx, cfg, zap.NewNop()); err != nil {
+	var err error
+	if r.d, err = build(ctx, r.cfg, zap.NewNop()); err != nil {
 		b.Fatal(err)
 	}
 	ended := make(chan struct{})
 	go func() { defer close(ended); _ = r.d.run(ctx, ctx) }()
-	b.Cleanup(func() { cancel(); <-ended; _ = r.d.close() })
-	r.await(b, func() bool { // the first look
-		runs, err := r.d.store.Runs(ctx, plumbline.RunFilter{Kinds: []plumbline.Kind{plumbline.KindDrift}, Limit: 1000})
-		return err == nil && len(runs) == n && !slices.ContainsFunc(runs, func(r plumbline.Run) bool { return !r.State.Ended() })
-	})
-	return r
+	return func() { cancel(); <-ended; _ = r.d.close() }
 }
 
 func (r *rig) write(b *testing.B, version int) {
