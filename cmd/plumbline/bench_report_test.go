@@ -7,7 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"syscall"
+	"strings"
 	"testing"
 	"time"
 
@@ -104,12 +104,36 @@ func (u *processes) add(b *testing.B, cmd *exec.Cmd) {
 	b.Helper()
 	cmd.Stderr = os.Stderr
 	start := time.Now()
-	if err := cmd.Run(); err != nil {
+	if err := cmd.Start(); err != nil {
 		b.Fatal(err)
 	}
+	ended, most := make(chan struct{}), make(chan int64)
+	go func() { most <- highWater(cmd.Process.Pid, ended) }()
+	err := cmd.Wait()
 	u.wall += time.Since(start)
+	close(ended)
+	u.most = max(u.most, <-most)
+	if err != nil {
+		b.Fatal(err)
+	}
 	u.cpu += cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()
-	if r, ok := cmd.ProcessState.SysUsage().(*syscall.Rusage); ok {
-		u.most = max(u.most, r.Maxrss<<10)
+}
+
+// highWater is the most memory that a process had resident until it ended, in bytes. The kernel keeps the mark; it is read again and again since it goes
+// with the process. What wait4 tells is another number: it begins with the memory of whoever started the process, which shares it until the exec.
+func highWater(pid int, ended <-chan struct{}) (most int64) {
+	for {
+		status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+		if _, mark, ok := strings.Cut(string(status), "VmHWM:"); err == nil && ok {
+			var kib int64
+			if _, err := fmt.Sscan(mark, &kib); err == nil {
+				most = max(most, kib<<10)
+			}
+		}
+		select {
+		case <-ended:
+			return most
+		case <-time.After(4 * time.Millisecond):
+		}
 	}
 }
